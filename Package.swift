@@ -1,0 +1,136 @@
+// swift-tools-version: 6.3
+//
+// Copyright the Rivulet authors.
+// Licensed under the Apache License, Version 2.0. See LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// A C library of the system, found through its Debian `-dev` package.
+func system(_ name: String, pkgConfig: String?, apt package: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([package])])
+}
+
+/// A target with its tests beside it, so that no room is built without a place to check it.
+func room(_ name: String, on floor: [Target.Dependency] = [], tests: [Target.Dependency] = [])
+    -> [Target]
+{
+    [
+        .target(name: name, dependencies: floor),
+        .testTarget(
+            name: "\(name)Tests",
+            dependencies: [.init(stringLiteral: name)] + floor + tests
+        ),
+    ]
+}
+
+// The floors of docs/internals/ARCHITECTURE.md, lowest first. An arrow goes only down.
+let cLibraries: [Target] = [
+    .target(name: "CLinux"),
+    system("CRdKafka", pkgConfig: "rdkafka", apt: "librdkafka-dev"),
+    // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
+    system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
+    system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+]
+
+let ground: [Target] =
+    room("Bytes")
+    + room("PosixIO", on: ["Bytes", "CLinux"])
+    + room("Observability", on: ["PosixIO"])
+
+let pureWire: [Target] =
+    room("HTTP1Wire", on: ["Bytes"])
+    + room("EventStreamWire", on: ["Bytes"])
+    + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("NodeConfiguration", on: ["Bytes", "CYAML"])
+
+let drivers: [Target] =
+    room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
+    + room("RedisClient", on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"])
+
+let server: [Target] = room(
+    "HTTPServer",
+    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire"]
+)
+
+let domain: [Target] =
+    room(
+        "BrokerCore",
+        on: ["Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields"]
+    )
+    + room(
+        "History",
+        on: [
+            "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "Reactor",
+            "KafkaClient", "RedisClient", "BrokerCore",
+        ]
+    )
+
+let composition: [Target] =
+    room("TrafficScene", on: ["Bytes"])
+    + room(
+        "BrokerNode",
+        on: [
+            "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
+            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
+            "BrokerCore", "History",
+        ],
+        tests: ["BrokerTestKit"]
+    )
+
+let programs: [Target] = [
+    .executableTarget(
+        name: "rivulet",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire",
+            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene",
+        ]
+    ),
+    .executableTarget(
+        name: "Benchmarks",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "KafkaClient", "EventStreamWire", "ClusterHarness",
+        ]
+    ),
+]
+
+let testOnly: [Target] = [
+    .target(
+        name: "BrokerTestKit",
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]
+    ),
+    .target(
+        name: "ClusterHarness",
+        dependencies: ["Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire"]
+    ),
+    .testTarget(name: "TidyTests"),
+]
+
+/// Swift's settings for every target: strict by the compiler, not by convention.
+let everySetting: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    // Views (`Span`, readers over it) are returned with the lifetime of what they look at.
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let package = Package(
+    name: "rivulet",
+    targets: cLibraries + ground + pureWire + drivers + server + domain + composition + programs
+        + testOnly,
+    cxxLanguageStandard: .cxx17
+)
+
+for target in package.targets where target.type != .system && !target.name.hasPrefix("C") {
+    target.swiftSettings = everySetting
+}
+for target in package.targets where target.name == "ClusterHarness" {
+    target.swiftSettings = everySetting
+}

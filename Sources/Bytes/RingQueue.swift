@@ -1,0 +1,62 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+/// A first-in, first-out queue with an index: appending, dropping the first, and reading any
+/// element by its position are all constant in time.
+package struct RingQueue<Element> {
+    private var storage: [Element?]
+    private var head = 0
+    package private(set) var count = 0
+
+    package init(reserving capacity: Int = 16) {
+        var power = 16
+        while power < capacity { power *= 2 }
+        storage = Array(repeating: nil, count: power)
+    }
+
+    package var isEmpty: Bool { count == 0 }
+    package var first: Element? { count == 0 ? nil : self[0] }
+    package var last: Element? { count == 0 ? nil : self[count - 1] }
+
+    package subscript(position: Int) -> Element {
+        get {
+            precondition(position >= 0 && position < count, "position \(position) of \(count)")
+            return storage[(head + position) & (storage.count - 1)]!
+        }
+        set {
+            precondition(position >= 0 && position < count, "position \(position) of \(count)")
+            storage[(head + position) & (storage.count - 1)] = newValue
+        }
+    }
+
+    package mutating func append(_ element: Element) {
+        if count == storage.count { grow() }
+        storage[(head + count) & (storage.count - 1)] = element
+        count += 1
+    }
+
+    @discardableResult
+    package mutating func popFirst() -> Element? {
+        guard count > 0 else { return nil }
+        let element = storage[head]
+        storage[head] = nil
+        head = (head + 1) & (storage.count - 1)
+        count -= 1
+        return element
+    }
+
+    package mutating func removeAll() {
+        storage = Array(repeating: nil, count: 16)
+        head = 0
+        count = 0
+    }
+
+    private mutating func grow() {
+        var larger: [Element?] = Array(repeating: nil, count: storage.count * 2)
+        for position in 0..<count {
+            larger[position] = storage[(head + position) & (storage.count - 1)]
+        }
+        storage = larger
+        head = 0
+    }
+}

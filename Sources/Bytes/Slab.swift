@@ -1,0 +1,83 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+/// Holds values at small, reusable indices that never mean a value that has gone.
+///
+/// A key carries the generation of its slot, so a late message for a value that was removed finds
+/// nothing instead of the slot's next tenant.
+package struct Slab<Value> {
+    /// Names one value for as long as it lives.
+    package struct Key: Sendable, Hashable {
+        package let index: UInt32
+        package let generation: UInt32
+
+        package init(index: UInt32, generation: UInt32) {
+            self.index = index
+            self.generation = generation
+        }
+
+        /// Both halves in one word, as an epoll tag or a map key.
+        package var packed: UInt64 { UInt64(generation) << 32 | UInt64(index) }
+
+        package init(packed: UInt64) {
+            index = UInt32(truncatingIfNeeded: packed)
+            generation = UInt32(truncatingIfNeeded: packed >> 32)
+        }
+    }
+
+    private struct Slot {
+        var value: Value?
+        var generation: UInt32
+    }
+
+    private var slots: [Slot] = []
+    private var free: [UInt32] = []
+    package private(set) var count = 0
+
+    package init() {}
+
+    package mutating func insert(_ value: Value) -> Key {
+        count += 1
+        if let index = free.popLast() {
+            slots[Int(index)].value = value
+            return Key(index: index, generation: slots[Int(index)].generation)
+        }
+        slots.append(Slot(value: value, generation: 1))
+        return Key(index: UInt32(slots.count - 1), generation: 1)
+    }
+
+    package subscript(key: Key) -> Value? {
+        get {
+            guard Int(key.index) < slots.count else { return nil }
+            let slot = slots[Int(key.index)]
+            return slot.generation == key.generation ? slot.value : nil
+        }
+        set {
+            guard Int(key.index) < slots.count,
+                slots[Int(key.index)].generation == key.generation,
+                slots[Int(key.index)].value != nil, newValue != nil
+            else { return }
+            slots[Int(key.index)].value = newValue
+        }
+    }
+
+    @discardableResult
+    package mutating func remove(_ key: Key) -> Value? {
+        guard Int(key.index) < slots.count, slots[Int(key.index)].generation == key.generation,
+            let value = slots[Int(key.index)].value
+        else { return nil }
+        slots[Int(key.index)].value = nil
+        slots[Int(key.index)].generation &+= 1
+        free.append(key.index)
+        count -= 1
+        return value
+    }
+
+    /// Calls `body` with every value, in slot order.
+    package func forEach(_ body: (Key, Value) -> Void) {
+        for (index, slot) in slots.enumerated() {
+            guard let value = slot.value else { continue }
+            body(Key(index: UInt32(index), generation: slot.generation), value)
+        }
+    }
+}
