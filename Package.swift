@@ -58,7 +58,10 @@ let server: [Target] = room(
 let domain: [Target] =
     room(
         "BrokerCore",
-        on: ["Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields"]
+        on: [
+            "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
+            "NodeConfiguration", "Reactor", "CLinux",
+        ]
     )
     + room(
         "History",

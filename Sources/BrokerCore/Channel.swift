@@ -1,0 +1,51 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import NodeConfiguration
+
+/// A named selection of topics that clients subscribe to.
+///
+/// View: cluster; every node with the same configuration has the same channels.
+package struct Channel: Sendable {
+    /// The place in ``ChannelDirectory``; never used again for another channel in this process.
+    package let index: Int
+    package let name: String
+    package let description: String
+    package let topics: [String]
+    package let eventName: EventNaming
+    package let filters: [ChannelFilter]
+    /// The pattern that made this channel out of a topic's name; `nil` for a configured one.
+    package let pattern: String?
+}
+
+/// Where the SSE `event:` name of an event comes from.
+package enum EventNaming: Sendable, Hashable {
+    case fixed(String)
+    /// The text in a column of the field table, or `fallback` where it is absent or unfit.
+    case column(Int, fallback: String)
+}
+
+/// A query parameter that narrows a subscription.
+package struct ChannelFilter: Sendable {
+    package let parameter: String
+    /// The JSON fields as configured, for listings.
+    package let fields: [String]
+    /// The same fields as columns of the field table.
+    package let columns: [Int]
+    package let operation: FilterOperation
+    package let description: String
+}
+
+/// The channels that carry one topic, in the order of the configuration.
+///
+/// An event is encoded once for each of them; a subscription to several of them gets the event
+/// once, from the first.
+package final class TopicRoute: Sendable {
+    package let topic: String
+    package let channels: [Channel]
+
+    init(topic: String, channels: [Channel]) {
+        self.topic = topic
+        self.channels = channels
+    }
+}

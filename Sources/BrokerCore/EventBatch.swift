@@ -1,0 +1,168 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import Bytes
+package import EventStreamWire
+package import JSONFields
+
+/// Events that were appended together, encoded once for everybody on this node.
+///
+/// View: node. Threads: any; nothing changes after init. Every event loop holds the same batch,
+/// and every connection sends the same bytes.
+///
+/// The frames lie channel by channel: all events as the first channel of the route shows them,
+/// then all as the second does. A connection that gets a whole channel therefore sends a batch as
+/// one run of bytes.
+package final class EventBatch: Sendable {
+    /// The ID of the first event; the sequence numbers of the others follow without a gap.
+    package let firstID: EventID
+    package let count: Int
+    package let route: TopicRoute
+    package let frames: SharedBytes
+    package let fields: FieldTable
+
+    /// Where frame `position * count + row` ends.
+    private let frameEnds: [UInt32]
+    /// True for a message of Rivulet's own that goes to every subscription, such as a gap.
+    package let isNotice: Bool
+    /// True where the batch was read back from history rather than seen live.
+    package let isReplay: Bool
+
+    package init(
+        firstID: EventID, count: Int, route: TopicRoute, frames: SharedBytes, frameEnds: [UInt32],
+        fields: FieldTable, isReplay: Bool
+    ) {
+        precondition(frameEnds.count == count * route.channels.count)
+        self.firstID = firstID
+        self.count = count
+        self.route = route
+        self.frames = frames
+        self.frameEnds = frameEnds
+        self.fields = fields
+        self.isReplay = isReplay
+        isNotice = false
+    }
+
+    /// A message to every subscription, with a place in the order of events: `id` is the cursor of
+    /// who has received it.
+    package init(notice frame: [UInt8], id: EventID) {
+        firstID = id
+        count = 1
+        route = TopicRoute(topic: "", channels: [])
+        frames = SharedBytes(frame)
+        frameEnds = [UInt32(frame.count)]
+        fields = FieldTable()
+        isReplay = false
+        isNotice = true
+    }
+
+    package var lastID: EventID { id(ofRow: count - 1) }
+
+    package func id(ofRow row: Int) -> EventID {
+        EventID(milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))
+    }
+
+    /// How much memory the batch takes, nearly enough for a bound.
+    package var memoryBytes: Int { frames.count + frameEnds.count * 4 + fields.memoryBytes + 256 }
+
+    private func frameRange(position: Int, row: Int) -> Range<Int> {
+        let index = position * count + row
+        return (index == 0 ? 0 : Int(frameEnds[index - 1]))..<Int(frameEnds[index])
+    }
+
+    /// Appends to `slices` the runs of bytes that `subscription` gets of the events after `cursor`.
+    ///
+    /// Neighbouring frames become one run. The result depends on nothing but the arguments, which
+    /// is what lets a connection remember its place as a number of bytes.
+    package func appendSlices(
+        for subscription: Subscription, after cursor: EventID, to slices: inout [Range<Int>]
+    ) -> Int {
+        if isNotice {
+            guard firstID > cursor else { return 0 }
+            slices.append(0..<frames.count)
+            return 1
+        }
+        guard let position = subscription.position(in: route), lastID > cursor else { return 0 }
+        let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
+        guard !subscription.predicates.isEmpty else {
+            let start = frameRange(position: position, row: firstRow).lowerBound
+            let end = frameRange(position: position, row: count - 1).upperBound
+            slices.append(start..<end)
+            return count - firstRow
+        }
+        var matched = 0
+        for row in firstRow..<count where subscription.matches(fields, row: row) {
+            let range = frameRange(position: position, row: row)
+            matched += 1
+            if let last = slices.indices.last, matched > 1, slices[last].upperBound == range.lowerBound {
+                slices[last] = slices[last].lowerBound..<range.upperBound
+            } else {
+                slices.append(range)
+            }
+        }
+        return matched
+    }
+}
+
+/// Encodes batches of raw events into frames and fields.
+///
+/// View: one thread; holds a JSON parser and buffers that are used again.
+package final class BatchEncoder {
+    private let directory: ChannelDirectory
+    private let extractor: JSONFieldExtractor
+    private var writer = ByteWriter(reserving: 64 * 1024)
+    private var nameScratch: [UInt8] = []
+
+    package init(directory: ChannelDirectory, eventBytesMax: Int) {
+        self.directory = directory
+        extractor = JSONFieldExtractor(paths: directory.fieldPaths, eventBytesMax: eventBytesMax)
+    }
+
+    /// Encodes events whose JSON texts are the `ranges` of `bytes`. `nil` where no channel carries
+    /// the topic, so nobody could ever receive them.
+    package func encode(
+        route: TopicRoute, firstID: EventID, bytes: borrowing Span<UInt8>, ranges: [Range<Int>],
+        isReplay: Bool
+    ) -> EventBatch? {
+        guard !route.channels.isEmpty, !ranges.isEmpty else { return nil }
+        var fields = FieldTable(columnCount: directory.fieldPaths.count)
+        for range in ranges {
+            // The owner of the partition has already validated the event, so a bad verdict can
+            // only mean a row without fields, which no filter matches.
+            _ = extractor.extract(bytes.extracting(range), into: &fields)
+        }
+        writer.removeAll()
+        var ends: [UInt32] = []
+        ends.reserveCapacity(ranges.count * route.channels.count)
+        for channel in route.channels {
+            for (row, range) in ranges.enumerated() {
+                let id = EventID(
+                    milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))
+                let name = eventName(of: channel, fields, row: row)
+                EventStreamEncoder.appendEvent(
+                    id: id, event: name, data: bytes.extracting(range), to: &writer)
+                ends.append(UInt32(writer.count))
+            }
+        }
+        return EventBatch(
+            firstID: firstID, count: ranges.count, route: route,
+            frames: SharedBytes(writer.bytes), frameEnds: ends, fields: fields, isReplay: isReplay)
+    }
+
+    private func eventName(of channel: Channel, _ fields: FieldTable, row: Int) -> String {
+        switch channel.eventName {
+        case .fixed(let name): return name
+        case .column(let column, let fallback):
+            guard let name = fields.firstText(row: row, column: column), Self.isEventName(name) else {
+                return fallback
+            }
+            return name
+        }
+    }
+
+    /// A name that comes from an event must not be able to end its line, and has a bound.
+    private static func isEventName(_ name: String) -> Bool {
+        !name.isEmpty && name.utf8.count <= 128
+            && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f }
+    }
+}

@@ -1,0 +1,47 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import CLinux
+package import EventStreamWire
+
+/// What became of bytes offered to a connection.
+package enum SinkWrite: Sendable, Equatable {
+    /// All were taken.
+    case all
+    /// So many were taken; the connection is full and will say when it is writable again.
+    case some(Int)
+    /// The connection has ended.
+    case ended
+}
+
+/// The sending side of one connection, as the hub sees it.
+///
+/// View: shard. Threads: the loop's. HTTP streams conform to it; so do the sinks of tests.
+package protocol EventSink: AnyObject {
+    /// Offers bytes. Nothing is copied or queued: what is not taken stays with the caller.
+    func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite
+    /// Ends the connection in an orderly way after what was taken.
+    func finish()
+    /// Ends the connection at once.
+    func abort()
+}
+
+/// Older events for connections that the hot window cannot serve.
+///
+/// View: node. Threads: any.
+package protocol ReplaySource: Sendable {
+    /// Reads the events of `topics` after `cursor`, as many as make a page, and calls `completion`
+    /// on a thread of the source's own.
+    func readPage(
+        of subscription: Subscription, after cursor: EventID,
+        completion: @escaping @Sendable (ReplayOutcome) -> Void)
+}
+
+/// One answer of a ``ReplaySource``.
+package enum ReplayOutcome: Sendable {
+    /// Batches in the order of their IDs. They hold everything there is up to `through`, notices of
+    /// gaps included.
+    case page(batches: [EventBatch], through: EventID)
+    /// History cannot be asked at the moment; ask again later.
+    case unavailable
+}

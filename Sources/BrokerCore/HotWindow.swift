@@ -1,0 +1,73 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import EventStreamWire
+
+/// The newest batches of a node, as one event loop holds them.
+///
+/// View: shard. Threads: its loop's. The batches themselves are shared by all loops; what a loop
+/// owns is its list of references, so looking one up takes no lock.
+///
+/// A batch has an *ordinal*, which counts batches since the node started and stays the same when
+/// older batches leave.
+package struct HotWindow {
+    private var batches = RingQueue<EventBatch>(reserving: 1024)
+    private let bytesMax: Int
+    package private(set) var bytes = 0
+    package private(set) var firstOrdinal: UInt64 = 0
+
+    /// Every event after this cursor, up to the newest, is in the window.
+    package private(set) var coveredAfter: EventID
+    /// The ID of the newest batch, or where the window began.
+    package private(set) var lastID: EventID
+
+    package init(bytesMax: Int, startingAfter cursor: EventID) {
+        self.bytesMax = bytesMax
+        coveredAfter = cursor
+        lastID = cursor
+    }
+
+    /// The ordinal of the batch that comes next.
+    package var endOrdinal: UInt64 { firstOrdinal + UInt64(batches.count) }
+
+    package var eventCount: Int {
+        var count = 0
+        for index in 0..<batches.count { count += batches[index].count }
+        return count
+    }
+
+    package subscript(ordinal: UInt64) -> EventBatch { batches[Int(ordinal - firstOrdinal)] }
+
+    package mutating func append(_ batch: EventBatch) {
+        batches.append(batch)
+        bytes += batch.memoryBytes
+        lastID = batch.lastID
+    }
+
+    /// Lets the oldest batches go until the bound holds. The newest stays, however large.
+    package mutating func trim() {
+        while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst() {
+            bytes -= batch.memoryBytes
+            coveredAfter = batch.lastID
+            firstOrdinal += 1
+        }
+    }
+
+    /// The ordinal of the first batch that has anything after `cursor`, ``endOrdinal`` where none
+    /// has. Ask only for cursors that the window covers.
+    package func ordinal(after cursor: EventID) -> UInt64 {
+        var low = 0
+        var high = batches.count
+        while low < high {
+            let middle = (low + high) / 2
+            if batches[middle].lastID > cursor { high = middle } else { low = middle + 1 }
+        }
+        return firstOrdinal + UInt64(low)
+    }
+
+    /// The ID before batch `ordinal`: the cursor of who has everything up to there.
+    package func cursor(before ordinal: UInt64) -> EventID {
+        ordinal <= firstOrdinal ? coveredAfter : self[ordinal - 1].lastID
+    }
+}

@@ -1,0 +1,20 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import Observability
+
+/// What one hub counts. Written by its loop, read by the metrics page.
+package final class HubMetrics: Sendable {
+    package let connections = Gauge()
+    package let classes = Gauge()
+    package let lagging = Gauge()
+    package let windowBytes = Gauge()
+    package let eventsDelivered = Counter()
+    package let bytesDelivered = Counter()
+    package let writes = Counter()
+    package let heartbeats = Counter()
+    package let replayPages = Counter()
+    package let stuckClosed = Counter()
+
+    package init() {}
+}

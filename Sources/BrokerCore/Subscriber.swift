@@ -1,0 +1,67 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import EventStreamWire
+import PosixIO
+
+/// One connection's place in the order of events: a cursor, never a queue.
+///
+/// View: shard. Threads: its loop's. Owned by the ``Hub``. Besides the cursor it holds at most one
+/// batch (the one it is in the middle of) or one page of replay, and the rest of one small message
+/// of the hub's own.
+final class Subscriber {
+    enum Phase {
+        /// Has everything; the next batch is pushed to it.
+        case caughtUp
+        /// Its socket is full; it goes on when that is writable.
+        case blocked
+        /// Its cursor is ahead of the window (another node was faster); it waits for batches.
+        case ahead
+        /// Waits for a page of older events.
+        case awaitingPage
+    }
+
+    /// Where the next bytes come from.
+    enum Source {
+        case window(ordinal: UInt64)
+        case page([EventBatch], index: Int, through: EventID)
+    }
+
+    let sink: any EventSink
+    unowned(unsafe) var subscriptionClass: SubscriptionClass
+    var key = Slab<Subscriber>.Key(index: 0, generation: 0)
+    /// The place in the members of the class.
+    var memberIndex = 0
+    var phase = Phase.caughtUp
+    var source = Source.window(ordinal: 0)
+    /// Everything up to here has been sent whole. Meaningless while caught up.
+    var cursor: EventID
+    /// How many bytes of the current batch's slices after `cursor` have been sent.
+    var sentBytes = 0
+    /// The current batch while `sentBytes` is not zero, so that it can be finished though the
+    /// window has let it go.
+    var held: EventBatch?
+    /// Bytes of the hub's own (`retry:`, a heartbeat) that go before anything else.
+    var preamble: [UInt8] = []
+    /// When bytes were last taken, in milliseconds of the hub's clock.
+    var lastWriteMilliseconds: UInt64 = 0
+    /// True once the stream ends as soon as `preamble` has gone.
+    var finishesAfterPreamble = false
+
+    init(sink: any EventSink, class subscriptionClass: SubscriptionClass, cursor: EventID) {
+        self.sink = sink
+        unsafe self.subscriptionClass = subscriptionClass
+        self.cursor = cursor
+    }
+}
+
+/// The connections of one loop that want the same. A filter runs once for all of them.
+///
+/// View: shard. Threads: its loop's.
+final class SubscriptionClass {
+    let subscription: Subscription
+    var members: [Subscriber] = []
+
+    init(_ subscription: Subscription) { self.subscription = subscription }
+}
