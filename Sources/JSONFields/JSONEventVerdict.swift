@@ -7,7 +7,8 @@ package enum JSONEventVerdict: Sendable, Equatable {
     case object
     /// Valid JSON, but an array, a string, a number, `true`, `false` or `null`.
     case notAnObject
-    /// Not JSON, or JSON past a limit; `offset` is where reading failed, if that is known.
+    /// Not JSON, or JSON past a limit. `offset` is the first byte that cannot be there, or the
+    /// event's length where it ends too early; `nil` where only the strict parser saw the fault.
     case malformed(reason: JSONMalformation, offset: Int?)
     /// More bytes than the extractor takes.
     case tooLarge

@@ -63,7 +63,7 @@ package final class JSONFieldExtractor {
         let status = unsafe event.withUnsafeBufferPointer {
             unsafe sj_extractor_validate(extractor, $0.baseAddress, $0.count)
         }
-        return verdict(status)
+        return verdict(status, on: event)
     }
 
     /// Checks `event` and adds a row for it to `table`, which must be made for the same paths.
@@ -88,7 +88,7 @@ package final class JSONFieldExtractor {
         }
         guard Int(status) == SJ_OBJECT else {
             table.appendAbsentRow()
-            return verdict(status)
+            return verdict(status, on: event)
         }
         for column in 0..<paths.count {
             let first = column * JSONFieldLimits.valuesPerField
@@ -116,19 +116,22 @@ package final class JSONFieldExtractor {
         }
     }
 
-    private func verdict(_ status: CInt) -> JSONEventVerdict {
+    private func verdict(_ status: CInt, on event: Span<UInt8>) -> JSONEventVerdict {
+        let reason: JSONMalformation
         switch Int(status) {
-        case SJ_OBJECT: .object
-        case SJ_NOT_AN_OBJECT: .notAnObject
-        case SJ_TOO_LARGE: .tooLarge
-        case SJ_INVALID_UTF8: .invalidUTF8
-        case SJ_EMPTY: .malformed(reason: .empty, offset: nil)
-        case SJ_TOO_DEEP: .malformed(reason: .tooDeep, offset: nil)
-        case SJ_BAD_STRING: .malformed(reason: .badString, offset: nil)
-        case SJ_BAD_NUMBER: .malformed(reason: .badNumber, offset: nil)
-        case SJ_BAD_LITERAL: .malformed(reason: .badLiteral, offset: nil)
-        default: .malformed(reason: .badStructure, offset: nil)
+        case SJ_OBJECT: return .object
+        case SJ_NOT_AN_OBJECT: return .notAnObject
+        case SJ_TOO_LARGE: return .tooLarge
+        case SJ_INVALID_UTF8: return .invalidUTF8
+        case SJ_EMPTY: reason = .empty
+        case SJ_TOO_DEEP: reason = .tooDeep
+        case SJ_BAD_STRING: reason = .badString
+        case SJ_BAD_NUMBER: reason = .badNumber
+        case SJ_BAD_LITERAL: reason = .badLiteral
+        default: reason = .badStructure
         }
+        var locator = JSONErrorLocator(event)
+        return .malformed(reason: reason, offset: locator.firstError())
     }
 
     private static func outOfMemory(_ eventBytesMax: Int) -> JSONFieldsError {
