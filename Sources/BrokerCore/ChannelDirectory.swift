@@ -43,7 +43,8 @@ package final class ChannelDirectory: Sendable {
         }
         column("event_type")
         column("project_id")
-        let rules = channels.map { ($0.event, $0.filters) } + patterns.map { ($0.event, $0.filters) }
+        let rules =
+            channels.map { ($0.event, $0.filters) } + patterns.map { ($0.event, $0.filters) }
         for (event, filters) in rules {
             if case .field(let path, _) = event { column(path) }
             for filter in filters { for field in filter.fields { column(field) } }

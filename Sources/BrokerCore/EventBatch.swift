@@ -19,7 +19,8 @@ package final class EventBatch: Sendable {
     package let count: Int
     package let route: TopicRoute
     package let frames: SharedBytes
-    package let fields: FieldTable
+    /// The fields that filters look at; a notice has none.
+    package let fields: FieldTable?
 
     /// Where frame `position * count + row` ends.
     private let frameEnds: [UInt32]
@@ -51,7 +52,7 @@ package final class EventBatch: Sendable {
         route = TopicRoute(topic: "", channels: [])
         frames = SharedBytes(frame)
         frameEnds = [UInt32(frame.count)]
-        fields = FieldTable()
+        fields = nil
         isReplay = false
         isNotice = true
     }
@@ -63,11 +64,18 @@ package final class EventBatch: Sendable {
     }
 
     /// How much memory the batch takes, nearly enough for a bound.
-    package var memoryBytes: Int { frames.count + frameEnds.count * 4 + fields.memoryBytes + 256 }
+    package var memoryBytes: Int {
+        frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
+    }
 
     private func frameRange(position: Int, row: Int) -> Range<Int> {
         let index = position * count + row
         return (index == 0 ? 0 : Int(frameEnds[index - 1]))..<Int(frameEnds[index])
+    }
+
+    private func matches(_ subscription: Subscription, row: Int) -> Bool {
+        guard let fields else { return true }
+        return subscription.matches(fields, row: row)
     }
 
     /// Appends to `slices` the runs of bytes that `subscription` gets of the events after `cursor`.
@@ -91,16 +99,44 @@ package final class EventBatch: Sendable {
             return count - firstRow
         }
         var matched = 0
-        for row in firstRow..<count where subscription.matches(fields, row: row) {
+        for row in firstRow..<count where matches(subscription, row: row) {
             let range = frameRange(position: position, row: row)
             matched += 1
-            if let last = slices.indices.last, matched > 1, slices[last].upperBound == range.lowerBound {
+            if let last = slices.indices.last, matched > 1,
+                slices[last].upperBound == range.lowerBound
+            {
                 slices[last] = slices[last].lowerBound..<range.upperBound
             } else {
                 slices.append(range)
             }
         }
         return matched
+    }
+
+    /// The rest of the frame that byte `sentBytes` of the slices lies in, and the ID of its event:
+    /// what a connection needs of a batch that it lets go in the middle.
+    package func remainder(
+        for subscription: Subscription, after cursor: EventID, sentBytes: Int
+    ) -> (rest: [UInt8], cursor: EventID) {
+        if isNotice { return (frames.copy(sentBytes..<frames.count), firstID) }
+        guard let position = subscription.position(in: route), lastID > cursor else {
+            return ([], cursor)
+        }
+        var passed = 0
+        var reached = cursor
+        let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
+        for row in firstRow..<count where matches(subscription, row: row) {
+            let range = frameRange(position: position, row: row)
+            if passed == sentBytes { return ([], reached) }
+            reached = id(ofRow: row)
+            if passed + range.count > sentBytes {
+                return (
+                    frames.copy((range.lowerBound + sentBytes - passed)..<range.upperBound), reached
+                )
+            }
+            passed += range.count
+        }
+        return ([], reached)
     }
 }
 
@@ -111,11 +147,11 @@ package final class BatchEncoder {
     private let directory: ChannelDirectory
     private let extractor: JSONFieldExtractor
     private var writer = ByteWriter(reserving: 64 * 1024)
-    private var nameScratch: [UInt8] = []
 
-    package init(directory: ChannelDirectory, eventBytesMax: Int) {
+    package init(directory: ChannelDirectory, eventBytesMax: Int) throws(JSONFieldsError) {
         self.directory = directory
-        extractor = JSONFieldExtractor(paths: directory.fieldPaths, eventBytesMax: eventBytesMax)
+        extractor = try JSONFieldExtractor(
+            paths: directory.fieldPaths, eventBytesMax: eventBytesMax)
     }
 
     /// Encodes events whose JSON texts are the `ranges` of `bytes`. `nil` where no channel carries
@@ -125,7 +161,7 @@ package final class BatchEncoder {
         isReplay: Bool
     ) -> EventBatch? {
         guard !route.channels.isEmpty, !ranges.isEmpty else { return nil }
-        var fields = FieldTable(columnCount: directory.fieldPaths.count)
+        var fields = FieldTable(for: directory.fieldPaths)
         for range in ranges {
             // The owner of the partition has already validated the event, so a bad verdict can
             // only mean a row without fields, which no filter matches.
@@ -139,8 +175,8 @@ package final class BatchEncoder {
                 let id = EventID(
                     milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))
                 let name = eventName(of: channel, fields, row: row)
-                EventStreamEncoder.appendEvent(
-                    id: id, event: name, data: bytes.extracting(range), to: &writer)
+                EventStreamEncoder.append(
+                    id: id, name: name, data: bytes.extracting(range), to: &writer)
                 ends.append(UInt32(writer.count))
             }
         }
@@ -153,10 +189,11 @@ package final class BatchEncoder {
         switch channel.eventName {
         case .fixed(let name): return name
         case .column(let column, let fallback):
-            guard let name = fields.firstText(row: row, column: column), Self.isEventName(name) else {
+            guard case .text(let text) = fields.first(row: row, column: column) else {
                 return fallback
             }
-            return name
+            let name = fields.string(of: text)
+            return Self.isEventName(name) ? name : fallback
         }
     }
 

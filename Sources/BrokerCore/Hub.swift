@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
-import CLinux
 package import EventStreamWire
-package import Observability
+import Observability
 import PosixIO
 package import Reactor
 
@@ -58,10 +57,8 @@ package final class Hub: EndOfTurnWork {
 
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
-    private var pieces: [iovec] = []
+    private var pieces = PieceList()
 
-    /// As many pieces as one sendmsg(2) takes on Linux (UIO_MAXIOV).
-    private static let piecesMax = 1024
     /// What one pull offers a socket at most: more than any socket buffer takes at once.
     private static let pullBytesMax = 4 * 1024 * 1024
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
@@ -104,8 +101,10 @@ package final class Hub: EndOfTurnWork {
 
     package func runAtEndOfTurn() {
         turnIsPending = false
-        for subscriptionClass in classes.values { push(to: subscriptionClass) }
+        let from = pushedOrdinal
+        // Before the pushes: who is served below and reaches the end is caught up from here on.
         pushedOrdinal = window.endOrdinal
+        for members in classes.values { push(to: members, from: from) }
         // Only now: a burst larger than the window must reach those who are caught up.
         window.trim()
         metrics.windowBytes.set(window.bytes)
@@ -120,7 +119,9 @@ package final class Hub: EndOfTurnWork {
 
     /// Adds a connection. Its first bytes are a `retry:`; then come the events after `cursor`, or
     /// only new ones where there is none.
-    package func subscribe(_ sink: any EventSink, to subscription: Subscription, after cursor: EventID?)
+    package func subscribe(
+        _ sink: any EventSink, to subscription: Subscription, after cursor: EventID?
+    )
         -> Key
     {
         let members: SubscriptionClass
@@ -138,13 +139,8 @@ package final class Hub: EndOfTurnWork {
         subscriber.lastWriteMilliseconds = clockMilliseconds
         subscriber.preamble = retryLine()
         metrics.connections.set(subscribers.count)
-        if cursor != nil {
-            seat(subscriber)
-        } else {
-            // New events only: those of this very turn, not yet pushed, count as new.
-            subscriber.source = .window(ordinal: pushedOrdinal)
-            subscriber.cursor = window.cursor(before: pushedOrdinal)
-        }
+        // New events only: those of this very turn, not yet pushed, count as new.
+        if cursor == nil { place(subscriber, before: pushedOrdinal) }
         pull(subscriber)
         return Key(slab: subscriber.key)
     }
@@ -184,7 +180,7 @@ package final class Hub: EndOfTurnWork {
     private func remove(_ subscriber: Subscriber) {
         if subscriber.phase == .blocked { metrics.lagging.add(-1) }
         subscribers.remove(subscriber.key)
-        let members = unsafe subscriber.subscriptionClass
+        let members = subscriber.subscriptionClass
         let last = members.members.removeLast()
         if last !== subscriber {
             members.members[subscriber.memberIndex] = last
@@ -206,28 +202,23 @@ package final class Hub: EndOfTurnWork {
     // MARK: - Pushing
 
     /// Sends what is new to the members that are caught up, with one preparation for all.
-    private func push(to members: SubscriptionClass) {
+    private func push(to members: SubscriptionClass, from start: UInt64) {
         let end = window.endOrdinal
-        pieces.removeAll(keepingCapacity: true)
+        pieces.removeAll()
         var eventCount = 0
-        var byteCount = 0
-        var ordinal = pushedOrdinal
-        while ordinal < end, pieces.count < Self.piecesMax {
+        var ordinal = start
+        while ordinal < end, pieces.count < PieceList.countMax {
             let batch = window[ordinal]
             slices.removeAll(keepingCapacity: true)
-            eventCount += batch.appendSlices(
+            let events = batch.appendSlices(
                 for: members.subscription, after: .zero, to: &slices)
-            guard pieces.count + slices.count <= Self.piecesMax else { break }
-            for slice in slices {
-                byteCount += slice.count
-                unsafe pieces.append(
-                    iovec(
-                        iov_base: batch.frames.pointer(at: slice.lowerBound),
-                        iov_len: slice.count))
-            }
+            guard pieces.count + slices.count <= PieceList.countMax else { break }
+            eventCount += events
+            for slice in slices { pieces.append(slice, of: batch.frames) }
             ordinal += 1
         }
         let prepared = ordinal
+        let byteCount = pieces.byteCount
         // From the back: a member that ends is replaced by the last one, which has been served.
         var index = members.members.count - 1
         while index >= 0 {
@@ -237,45 +228,52 @@ package final class Hub: EndOfTurnWork {
             case .caughtUp:
                 if prepared == end, byteCount == 0 { continue }
                 pushPrepared(
-                    to: subscriber, events: eventCount, bytes: byteCount, through: prepared)
+                    to: subscriber, events: eventCount, bytes: byteCount,
+                    ordinals: start..<prepared)
             case .ahead: pull(subscriber)
-            case .blocked, .awaitingPage: continue
+            case .pulling, .blocked, .awaitingPage: continue
             }
         }
     }
 
     private func pushPrepared(
-        to subscriber: Subscriber, events: Int, bytes: Int, through ordinal: UInt64
+        to subscriber: Subscriber, events: Int, bytes: Int, ordinals: Range<UInt64>
     ) {
         var taken = 0
         if bytes > 0 {
-            let outcome = unsafe pieces.withUnsafeBufferPointer { unsafe subscriber.sink.write($0) }
+            let outcome = pieces.write(to: subscriber.sink)
             metrics.writes.add()
             switch outcome {
             case .all:
                 taken = bytes
                 subscriber.lastWriteMilliseconds = clockMilliseconds
                 metrics.eventsDelivered.add(events)
-            case .some(let count): taken = count
+            case .some(let count):
+                taken = count
+                if count > 0 { subscriber.lastWriteMilliseconds = clockMilliseconds }
             case .ended:
                 end(subscriber)
                 return
             }
             metrics.bytesDelivered.add(taken)
         }
-        if taken == bytes, ordinal == window.endOrdinal { return }
-        // It lags from here on: find the batch and the byte where it stopped.
-        subscriber.source = .window(ordinal: pushedOrdinal)
-        subscriber.cursor = window.cursor(before: pushedOrdinal)
-        subscriber.sentBytes = 0
         if taken == bytes {
-            subscriber.source = .window(ordinal: ordinal)
-            subscriber.cursor = window.cursor(before: ordinal)
+            if ordinals.upperBound == window.endOrdinal { return }
+            place(subscriber, before: ordinals.upperBound)
             pull(subscriber)
         } else {
-            advance(subscriber, by: taken, countingEvents: true)
+            // It lags from here on: find the batch and the byte where it stopped.
+            place(subscriber, before: ordinals.lowerBound)
+            advance(subscriber, by: taken)
             block(subscriber)
         }
+    }
+
+    private func place(_ subscriber: Subscriber, before ordinal: UInt64) {
+        subscriber.source = .window(ordinal: ordinal)
+        subscriber.cursor = window.cursor(before: ordinal)
+        subscriber.sentBytes = 0
+        subscriber.held = nil
     }
 
     // MARK: - Pulling
@@ -283,25 +281,26 @@ package final class Hub: EndOfTurnWork {
     /// Sends from the subscriber's own cursor until it is caught up, its socket is full, or it
     /// needs a page.
     private func pull(_ subscriber: Subscriber) {
+        subscriber.phase = .pulling
         guard flushPreamble(subscriber) else { return }
         while true {
             guard settle(subscriber) else { return }
-            let offered = unsafe gather(subscriber)
+            let offered = gather(subscriber)
             if offered == 0 {
                 // Nothing of what was looked at matches; the cursor has moved past it.
                 continue
             }
-            let outcome = unsafe pieces.withUnsafeBufferPointer { unsafe subscriber.sink.write($0) }
+            let outcome = pieces.write(to: subscriber.sink)
             metrics.writes.add()
             switch outcome {
             case .all:
                 metrics.bytesDelivered.add(offered)
                 subscriber.lastWriteMilliseconds = clockMilliseconds
-                advance(subscriber, by: offered, countingEvents: true)
+                advance(subscriber, by: offered)
             case .some(let count):
                 metrics.bytesDelivered.add(count)
                 if count > 0 { subscriber.lastWriteMilliseconds = clockMilliseconds }
-                advance(subscriber, by: count, countingEvents: true)
+                advance(subscriber, by: count)
                 block(subscriber)
                 return
             case .ended:
@@ -316,11 +315,12 @@ package final class Hub: EndOfTurnWork {
     private func settle(_ subscriber: Subscriber) -> Bool {
         while true {
             switch subscriber.source {
+            case .unseated:
+                seat(subscriber)
+                if subscriber.phase == .awaitingPage { return false }
             case .page(let batches, let index, let through):
                 if index < batches.count { return true }
                 subscriber.cursor = max(subscriber.cursor, through)
-                subscriber.sentBytes = 0
-                subscriber.held = nil
                 seat(subscriber)
                 if subscriber.phase == .awaitingPage { return false }
             case .window(let ordinal):
@@ -355,7 +355,6 @@ package final class Hub: EndOfTurnWork {
             // client it may be made up, so history is asked.
             if cursor <= window.lastID || fromPage {
                 subscriber.source = .window(ordinal: window.ordinal(after: cursor))
-                subscriber.phase = .caughtUp
                 return
             }
         }
@@ -369,7 +368,7 @@ package final class Hub: EndOfTurnWork {
         let key = subscriber.key
         let bound = LoopBound(self, on: loop)
         let loop = loop
-        let subscription = unsafe subscriber.subscriptionClass.subscription
+        let subscription = subscriber.subscriptionClass.subscription
         replay.readPage(of: subscription, after: subscriber.cursor) { outcome in
             loop.post { bound.value.pageArrived(outcome, for: key) }
         }
@@ -380,6 +379,22 @@ package final class Hub: EndOfTurnWork {
         switch outcome {
         case .page(let batches, let through):
             subscriber.source = .page(batches, index: 0, through: through)
+            if batches.isEmpty, through <= subscriber.cursor,
+                subscriber.cursor < window.coveredAfter
+            {
+                // History no longer reaches from the cursor to the window, and has nothing of its
+                // own to say about it (it was emptied): the client is told, and goes on.
+                let notice = GapNotice(
+                    from: subscriber.cursor, to: window.coveredAfter, reason: .historyLost)
+                subscriber.source = .page(
+                    [notice.batch], index: 0, through: window.coveredAfter)
+            }
+            pull(subscriber)
+        case .unknownCursor(let tip):
+            let notice = GapNotice(from: subscriber.cursor, to: tip, reason: .unknownID)
+            subscriber.source = .page([notice.batch], index: 0, through: tip)
+            // The cursor goes back: what it said was never true here.
+            subscriber.cursor = .zero
             pull(subscriber)
         case .unavailable:
             // History is away. The connection stays; it asks again after a moment.
@@ -398,13 +413,12 @@ package final class Hub: EndOfTurnWork {
     ///
     /// - Returns: The number of bytes collected.
     private func gather(_ subscriber: Subscriber) -> Int {
-        pieces.removeAll(keepingCapacity: true)
-        let subscription = unsafe subscriber.subscriptionClass.subscription
-        var bytes = 0
+        pieces.removeAll()
+        let subscription = subscriber.subscriptionClass.subscription
         var skip = subscriber.sentBytes
         var cursor = subscriber.cursor
         var step = 0
-        while pieces.count < Self.piecesMax, bytes < Self.pullBytesMax,
+        while pieces.count < PieceList.countMax, pieces.byteCount < Self.pullBytesMax,
             let batch = batch(of: subscriber, steps: step)
         {
             slices.removeAll(keepingCapacity: true)
@@ -414,30 +428,28 @@ package final class Hub: EndOfTurnWork {
                 cursor = subscriber.cursor
                 continue
             }
-            guard pieces.isEmpty || pieces.count + slices.count <= Self.piecesMax else { break }
-            for slice in slices.prefix(Self.piecesMax) {
+            guard pieces.isEmpty || pieces.count + slices.count <= PieceList.countMax else { break }
+            for slice in slices {
+                guard pieces.count < PieceList.countMax else { break }
                 guard skip < slice.count else {
                     skip -= slice.count
                     continue
                 }
                 let start = slice.lowerBound + skip
                 skip = 0
-                bytes += slice.upperBound - start
-                unsafe pieces.append(
-                    iovec(
-                        iov_base: batch.frames.pointer(at: start),
-                        iov_len: slice.upperBound - start))
+                pieces.append(start..<slice.upperBound, of: batch.frames)
             }
-            if slices.count > Self.piecesMax { break }
+            if slices.count > PieceList.countMax { break }
             cursor = batch.lastID
             step += 1
         }
-        return bytes
+        return pieces.byteCount
     }
 
     /// The batch that is `steps` after the subscriber's current one, or `nil` at the end.
     private func batch(of subscriber: Subscriber, steps: Int) -> EventBatch? {
         switch subscriber.source {
+        case .unseated: return nil
         case .page(let batches, let index, _):
             return index + steps < batches.count ? batches[index + steps] : nil
         case .window(let ordinal):
@@ -453,6 +465,7 @@ package final class Hub: EndOfTurnWork {
         subscriber.sentBytes = 0
         subscriber.held = nil
         switch subscriber.source {
+        case .unseated: break
         case .page(let batches, let index, let through):
             subscriber.source = .page(batches, index: index + 1, through: through)
         case .window(let ordinal): subscriber.source = .window(ordinal: ordinal + 1)
@@ -460,8 +473,8 @@ package final class Hub: EndOfTurnWork {
     }
 
     /// Moves the cursor by bytes that the socket took.
-    private func advance(_ subscriber: Subscriber, by count: Int, countingEvents: Bool) {
-        let subscription = unsafe subscriber.subscriptionClass.subscription
+    private func advance(_ subscriber: Subscriber, by count: Int) {
+        let subscription = subscriber.subscriptionClass.subscription
         var left = count + subscriber.sentBytes
         subscriber.sentBytes = 0
         while left > 0, let batch = batch(of: subscriber, steps: 0) {
@@ -489,12 +502,7 @@ package final class Hub: EndOfTurnWork {
     private func flushPreamble(_ subscriber: Subscriber) -> Bool {
         guard !subscriber.preamble.isEmpty else { return true }
         let size = subscriber.preamble.count
-        let outcome = unsafe subscriber.preamble.withUnsafeMutableBytes { bytes in
-            let piece = unsafe iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
-            return unsafe withUnsafePointer(to: piece) {
-                unsafe subscriber.sink.write(UnsafeBufferPointer(start: $0, count: 1))
-            }
-        }
+        let outcome = subscriber.sink.write(subscriber.preamble)
         switch outcome {
         case .all:
             subscriber.preamble = []
@@ -504,10 +512,7 @@ package final class Hub: EndOfTurnWork {
         case .some(let count):
             subscriber.preamble.removeFirst(count)
             metrics.bytesDelivered.add(count)
-            if subscriber.phase == .caughtUp {
-                subscriber.source = .window(ordinal: pushedOrdinal)
-                subscriber.cursor = window.cursor(before: pushedOrdinal)
-            }
+            if subscriber.phase == .caughtUp { place(subscriber, before: pushedOrdinal) }
             if subscriber.phase != .awaitingPage { block(subscriber) }
             return false
         case .ended:
@@ -532,7 +537,7 @@ package final class Hub: EndOfTurnWork {
             guard key.index % Self.sweepShares == sweepPosition else { return }
             let silence = now - min(now, subscriber.lastWriteMilliseconds)
             switch subscriber.phase {
-            case .caughtUp, .ahead, .awaitingPage:
+            case .caughtUp, .ahead, .awaitingPage, .pulling:
                 if silence >= due { quiet.append(subscriber) }
             case .blocked:
                 if silence >= stuck { ended.append(subscriber) } else { release(subscriber) }
@@ -549,7 +554,9 @@ package final class Hub: EndOfTurnWork {
             if flushPreamble(subscriber) { metrics.heartbeats.add() }
         }
         sweepPosition = (sweepPosition + 1) % Self.sweepShares
-        if let sweepTimer { loop.schedule(sweepTimer, after: settings.heartbeat / Int(Self.sweepShares)) }
+        if let sweepTimer {
+            loop.schedule(sweepTimer, after: settings.heartbeat / Int(Self.sweepShares))
+        }
     }
 
     /// Lets go of a batch that the window has dropped, keeping only the rest of what was begun.
@@ -557,7 +564,7 @@ package final class Hub: EndOfTurnWork {
         guard case .window(let ordinal) = subscriber.source, ordinal < window.firstOrdinal,
             let batch = subscriber.held
         else { return }
-        let subscription = unsafe subscriber.subscriptionClass.subscription
+        let subscription = subscriber.subscriptionClass.subscription
         let (rest, cursor) = batch.remainder(
             for: subscription, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
         subscriber.preamble += rest

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
-package import EventStreamWire
+import EventStreamWire
 import PosixIO
 
 /// One connection's place in the order of events: a cursor, never a queue.
@@ -14,6 +14,8 @@ final class Subscriber {
     enum Phase {
         /// Has everything; the next batch is pushed to it.
         case caughtUp
+        /// Is being served at this moment.
+        case pulling
         /// Its socket is full; it goes on when that is writable.
         case blocked
         /// Its cursor is ahead of the window (another node was faster); it waits for batches.
@@ -24,17 +26,19 @@ final class Subscriber {
 
     /// Where the next bytes come from.
     enum Source {
+        /// Not decided: the cursor alone says where it is.
+        case unseated
         case window(ordinal: UInt64)
         case page([EventBatch], index: Int, through: EventID)
     }
 
     let sink: any EventSink
-    unowned(unsafe) var subscriptionClass: SubscriptionClass
+    let subscriptionClass: SubscriptionClass
     var key = Slab<Subscriber>.Key(index: 0, generation: 0)
     /// The place in the members of the class.
     var memberIndex = 0
     var phase = Phase.caughtUp
-    var source = Source.window(ordinal: 0)
+    var source = Source.unseated
     /// Everything up to here has been sent whole. Meaningless while caught up.
     var cursor: EventID
     /// How many bytes of the current batch's slices after `cursor` have been sent.
@@ -46,12 +50,10 @@ final class Subscriber {
     var preamble: [UInt8] = []
     /// When bytes were last taken, in milliseconds of the hub's clock.
     var lastWriteMilliseconds: UInt64 = 0
-    /// True once the stream ends as soon as `preamble` has gone.
-    var finishesAfterPreamble = false
 
     init(sink: any EventSink, class subscriptionClass: SubscriptionClass, cursor: EventID) {
         self.sink = sink
-        unsafe self.subscriptionClass = subscriptionClass
+        self.subscriptionClass = subscriptionClass
         self.cursor = cursor
     }
 }

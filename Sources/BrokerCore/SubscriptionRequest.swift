@@ -147,7 +147,8 @@ extension ChannelDirectory {
                         + "\(SubscriptionLimits.valueBytesMax) bytes"
                 ],
                 detail: value.isEmpty
-                    ? "\"\(parameter)\" has an empty value" : "a value of \"\(parameter)\" is too long"
+                    ? "\"\(parameter)\" has an empty value"
+                    : "a value of \"\(parameter)\" is too long"
             )
         }
         return values

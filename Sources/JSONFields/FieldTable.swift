@@ -19,6 +19,12 @@ package struct FieldTable: Sendable {
 
     package init(for paths: JSONFieldPaths) { columnCount = paths.count }
 
+    /// How much memory the values take, nearly enough for a bound.
+    package var memoryBytes: Int {
+        bounds.count * MemoryLayout<UInt32>.stride + entries.count * MemoryLayout<FieldEntry>.stride
+            + arena.count
+    }
+
     /// Empties the table for the next batch.
     package mutating func removeAll(keepingCapacity: Bool = true) {
         rowCount = 0
