@@ -1,0 +1,30 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+/// The names of history's keys in Redis.
+///
+/// View: cluster. All carry one hash tag, so they live on one primary and one script may touch
+/// them all.
+///
+/// | key | type | what |
+/// |---|---|---|
+/// | `{prefix}:seq` | hash | `ms` and `n` of the newest event ID |
+/// | `{prefix}:topics` | set | every topic that has history |
+/// | `{prefix}:news` | stream | topics in the order in which they first got history |
+/// | `{prefix}:window:TOPIC` | stream | the events' bytes, one entry a batch; short retention |
+/// | `{prefix}:index:TOPIC` | stream | where each batch lies in Kafka; long retention |
+/// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` in it |
+/// | `{prefix}:hw:TOPIC` | hash | partition -> high-water offset |
+package struct HistoryKeys: Sendable, Hashable {
+    package let prefix: String
+
+    package init(prefix: String) { self.prefix = prefix }
+
+    package var sequence: String { "{\(prefix)}:seq" }
+    package var topics: String { "{\(prefix)}:topics" }
+    package var news: String { "{\(prefix)}:news" }
+    package func window(_ topic: String) -> String { "{\(prefix)}:window:\(topic)" }
+    package func index(_ topic: String) -> String { "{\(prefix)}:index:\(topic)" }
+    package func floor(_ topic: String) -> String { "{\(prefix)}:floor:\(topic)" }
+    package func highWater(_ topic: String) -> String { "{\(prefix)}:hw:\(topic)" }
+}

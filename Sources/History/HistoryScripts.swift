@@ -1,0 +1,113 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import RedisClient
+
+/// The Lua scripts that make each step of history atomic.
+package enum HistoryScripts {
+    /// Appends one batch, or says why not. Safe to repeat: what a batch holds is a pure function
+    /// of topic, partition and offset, so whoever sends it again, also a node that no longer owns
+    /// the partition, leaves one copy.
+    ///
+    /// Replies: `{0, hw}` all of it was there; `{1, hw}` its beginning was there, send the rest;
+    /// `{2, hw}` Redis has less than the caller knows it had: it lost data; `{3, ms, n}` appended,
+    /// and `ms-n` is the ID of its last event.
+    ///
+    /// The offsets are read as numbers of 53 bits, which Kafka would need 285 years at a million
+    /// events a second in one partition to exceed.
+    package static let append = RedisScript(
+        name: "append",
+        body: """
+            local hw = tonumber(redis.call('HGET', KEYS[4], ARGV[2]) or '-1')
+            local base, last, expected = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+            if last <= hw then return {0, hw} end
+            if base <= hw then return {1, hw} end
+            if hw < expected then return {2, hw} end
+            redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
+            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
+            local ms, n = tonumber(seq[1] or '0'), tonumber(seq[2] or '0')
+            local count = tonumber(ARGV[6])
+            if count == 0 then return {3, ms, n} end
+            local time = redis.call('TIME')
+            local now = time[1] * 1000 + math.floor(time[2] / 1000)
+            if now > ms then ms = now end
+            n = n + count
+            redis.call('HSET', KEYS[1], 'ms', string.format('%.0f', ms), 'n', string.format('%.0f', n))
+            local id = string.format('%.0f-%.0f', ms, n)
+            if redis.call('SADD', KEYS[6], ARGV[1]) == 1 then
+              redis.call('XADD', KEYS[7], '*', 't', ARGV[1])
+            end
+            redis.call('XADD', KEYS[2], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', ARGV[7])
+            if ARGV[11] == '' then
+              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6])
+            else
+              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'x', ARGV[11])
+            end
+            local floor = redis.call('HMGET', KEYS[5], 'id', 'events')
+            local floorid, events = floor[1] or '0-0', tonumber(floor[2] or '0') + count
+            local most, oldest = tonumber(ARGV[8]), now - tonumber(ARGV[9])
+            local moved = false
+            for step = 1, 64 do
+              local entry = redis.call('XRANGE', KEYS[3], '(' .. floorid, '+', 'COUNT', 1)[1]
+              if not entry or entry[1] == id then break end
+              local entryms = tonumber(string.match(entry[1], '^%d+'))
+              if events <= most and entryms >= oldest then break end
+              floorid, moved = entry[1], true
+              events = events - tonumber(entry[2][6])
+            end
+            redis.call('HSET', KEYS[5], 'id', floorid, 'events', events)
+            if moved then
+              local fms, fn = string.match(floorid, '^(%d+)-(%d+)$')
+              redis.call('XTRIM', KEYS[2], 'MINID', string.format('%s-%.0f', fms, tonumber(fn) + 1))
+              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', now - tonumber(ARGV[10])))
+            end
+            return {3, ms, n}
+            """)
+
+    /// The newest ID and the topics that have history, as of one instant.
+    package static let tip = RedisScript(
+        name: "tip",
+        body: """
+            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
+            return {seq[1] or '0', seq[2] or '0', redis.call('SMEMBERS', KEYS[2])}
+            """)
+
+    /// One page of the window after a cursor: for each topic the entries, whether more follow, and
+    /// the floor where it lies after the cursor, which says that events in between are gone.
+    package static let page = RedisScript(
+        name: "page",
+        body: """
+            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
+            local ms, n = tonumber(ARGV[1]), tonumber(ARGV[2])
+            local budget = tonumber(ARGV[3])
+            local reply = {seq[1] or '0', seq[2] or '0'}
+            for key = 2, #KEYS, 2 do
+              local floor = redis.call('HGET', KEYS[key + 1], 'id') or '0-0'
+              local fms, fn = string.match(floor, '^(%d+)-(%d+)$')
+              fms, fn = tonumber(fms), tonumber(fn)
+              if fms < ms or (fms == ms and fn <= n) then floor = '' end
+              local entries, bytes, more = {}, 0, 1
+              local start = '(' .. ARGV[1] .. '-' .. ARGV[2]
+              while bytes < budget do
+                local got = redis.call('XRANGE', KEYS[key], start, '+', 'COUNT', 16)
+                for _, entry in ipairs(got) do
+                  entries[#entries + 1] = entry
+                  bytes = bytes + #entry[2][8] + 64
+                  start = '(' .. entry[1]
+                end
+                if #got < 16 then more = 0 break end
+              end
+              reply[#reply + 1] = {floor, more, entries}
+            end
+            return reply
+            """)
+
+    /// Forgets a high-water offset, if it is still the one the caller saw: the topic was deleted
+    /// and made again.
+    package static let forgetHighWater = RedisScript(
+        name: "forget-high-water",
+        body: """
+            if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+            return redis.call('HDEL', KEYS[1], ARGV[1])
+            """)
+}
