@@ -1,0 +1,118 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+/// A stream that clients can subscribe to under a name.
+package struct ChannelConfiguration: Sendable, Equatable {
+    /// `[a-z0-9][a-z0-9._-]{0,63}`, unique in the configuration.
+    package var name: String
+    /// One line for people; may be empty.
+    package var description: String
+    /// The Kafka topics whose events it carries, each once. A topic may be in several channels.
+    package var topics: [String]
+    package var event: EventNameRule
+    /// Parameters are unique in the channel.
+    package var filters: [FilterConfiguration]
+
+    package init(
+        name: String,
+        description: String = "",
+        topics: [String],
+        event: EventNameRule,
+        filters: [FilterConfiguration] = []
+    ) {
+        self.name = name
+        self.description = description
+        self.topics = topics
+        self.event = event
+        self.filters = filters
+    }
+}
+
+/// What stands in the `event:` line of an event.
+package enum EventNameRule: Sendable, Equatable {
+    /// The same name for each event.
+    case fixed(String)
+    /// The text of a JSON field, given as a dotted path, or `fallback` where there is none.
+    case field(String, fallback: String)
+}
+
+/// A query parameter that selects events by their JSON.
+package struct FilterConfiguration: Sendable, Equatable {
+    /// The name in the query.
+    package var parameter: String
+    /// Dotted JSON paths; the filter passes an event when any of them matches.
+    package var fields: [String]
+    package var operation: FilterOperation
+    /// One line for people; may be empty.
+    package var description: String
+
+    package init(
+        parameter: String,
+        fields: [String],
+        operation: FilterOperation = .oneOf,
+        description: String = ""
+    ) {
+        self.parameter = parameter
+        self.fields = fields
+        self.operation = operation
+        self.description = description
+    }
+}
+
+/// How a filter compares. Raw values are the words of the configuration.
+package enum FilterOperation: String, Sendable, CaseIterable {
+    /// The value, or any element of an array, equals one of the comma-separated values.
+    case oneOf = "one_of"
+    /// The number, or the largest of an array of numbers, is at least the given one.
+    case atLeast = "at_least"
+    /// The number, or the smallest of an array of numbers, is at most the given one.
+    case atMost = "at_most"
+}
+
+/// Serves each topic whose name matches as a channel of that name.
+package struct PatternConfiguration: Sendable, Equatable {
+    /// A glob in which `*` stands for any characters, also none; nothing else is special.
+    package var topics: String
+    /// One line for people; may be empty.
+    package var description: String
+    package var event: EventNameRule
+    package var filters: [FilterConfiguration]
+
+    package init(
+        topics: String,
+        description: String = "",
+        event: EventNameRule,
+        filters: [FilterConfiguration] = []
+    ) {
+        self.topics = topics
+        self.description = description
+        self.event = event
+        self.filters = filters
+    }
+
+    /// Whether `topic` is served by this pattern. Time is at most the product of the lengths.
+    package func matches(topic: String) -> Bool {
+        let pattern = Array(topics.utf8)
+        let text = Array(topic.utf8)
+        var inPattern = 0
+        var inText = 0
+        // Where to go on when what follows the last `*` does not fit: one more byte for the `*`.
+        var retry: (pattern: Int, text: Int)?
+        while inText < text.count {
+            if inPattern < pattern.count, pattern[inPattern] == UInt8(ascii: "*") {
+                inPattern += 1
+                retry = (inPattern, inText)
+            } else if inPattern < pattern.count, pattern[inPattern] == text[inText] {
+                inPattern += 1
+                inText += 1
+            } else if let again = retry {
+                inPattern = again.pattern
+                inText = again.text + 1
+                retry = (again.pattern, again.text + 1)
+            } else {
+                return false
+            }
+        }
+        return pattern[inPattern...].allSatisfy { $0 == UInt8(ascii: "*") }
+    }
+}
