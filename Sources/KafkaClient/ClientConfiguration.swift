@@ -1,0 +1,105 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import CRdKafka
+import Observability
+import PosixIO
+
+/// librdkafka's configuration object until a client takes it over.
+@safe
+struct ClientConfiguration: ~Copyable {
+    private let conf: OpaquePointer
+
+    init(_ settings: KafkaSettings, reserved: [(String, String)]) throws(KafkaError) {
+        unsafe conf = rd_kafka_conf_new()
+        guard !settings.bootstrapServers.isEmpty else {
+            throw KafkaError(
+                .configurationInvalid, "bootstrapServers is empty: name at least one host:port")
+        }
+        try set("bootstrap.servers", settings.bootstrapServers.joined(separator: ","))
+        try set("client.id", settings.clientID)
+        for (name, value) in Self.common { try set(name, value) }
+        // Since 2.2: before it a full prefetch queue waits a second, whatever is set.
+        setWhereKnown("fetch.queue.backoff.ms", "20")
+        let fixed = Set(reserved.map(\.0) + ["bootstrap.servers", "client.id"])
+        for (name, value) in settings.properties.sorted(by: { $0.key < $1.key }) {
+            guard !fixed.contains(Self.canonical(name)) else {
+                throw KafkaError(
+                    .configurationInvalid,
+                    "property \"\(name)\" cannot be set: Rivulet's guarantees rest on its value")
+            }
+            try set(name, value)
+        }
+        for (name, value) in reserved { try set(name, value) }
+    }
+
+    deinit { unsafe rd_kafka_conf_destroy(conf) }
+
+    /// What every client uses unless the operator's properties say otherwise.
+    private static let common: [(String, String)] = [
+        // Small requests go at once. librdkafka turns Nagle's algorithm off itself since 2.10.
+        ("socket.nagle.disable", "true"),
+        // A broker that came back is found within seconds and not within librdkafka's ten.
+        ("reconnect.backoff.ms", "100"),
+        ("reconnect.backoff.max.ms", "2000"),
+        ("socket.timeout.ms", "10000"),
+    ]
+
+    /// Names that librdkafka has twice.
+    private static func canonical(_ name: String) -> String {
+        switch name {
+        case "metadata.broker.list": "bootstrap.servers"
+        case "request.required.acks": "acks"
+        case "queue.buffering.max.ms": "linger.ms"
+        case "delivery.timeout.ms": "message.timeout.ms"
+        default: name
+        }
+    }
+
+    func set(_ name: String, _ value: String) throws(KafkaError) {
+        guard let problem = attempt(name, value) else { return }
+        throw KafkaError(.configurationInvalid, "property \"\(name)\": \(problem.text)")
+    }
+
+    /// Sets a property that only newer versions have.
+    func setWhereKnown(_ name: String, _ value: String) { _ = attempt(name, value) }
+
+    private func attempt(_ name: String, _ value: String) -> (text: String, isUnknown: Bool)? {
+        var text = [CChar](repeating: 0, count: 512)
+        let result = unsafe rd_kafka_conf_set(conf, name, value, &text, text.count)
+        guard result != RD_KAFKA_CONF_OK else { return nil }
+        return (Self.string(text), result == RD_KAFKA_CONF_UNKNOWN)
+    }
+
+    static func string(_ buffer: [CChar]) -> String {
+        unsafe buffer.withUnsafeBufferPointer { unsafe String(cString: $0.baseAddress!) }
+    }
+
+    /// Asks for these kinds of event instead of callbacks.
+    func enableEvents(_ events: Int32) { unsafe rd_kafka_conf_set_events(conf, events) }
+
+    /// Creates the client.
+    consuming func start(_ type: rd_kafka_type_t, log: Logger) throws(KafkaError) -> ClientHandle {
+        let relay = LogRelay(log)
+        // The client's reference; it is given back after rd_kafka_destroy has returned.
+        let opaque = unsafe Unmanaged.passRetained(relay)
+        unsafe rd_kafka_conf_set_opaque(conf, opaque.toOpaque())
+        unsafe rd_kafka_conf_set_log_cb(conf, logCallback)
+        var text = [CChar](repeating: 0, count: 512)
+        // rd_kafka_new frees the configuration only where it succeeds.
+        guard let client = unsafe rd_kafka_new(type, conf, &text, text.count) else {
+            unsafe opaque.release()
+            _ = consume self
+            throw KafkaError(.configurationInvalid, Self.string(text))
+        }
+        discard self
+        return unsafe ClientHandle(client, relay: opaque, log: log)
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds for librdkafka's properties and timeouts, rounded up.
+    var kafkaMilliseconds: Int32 {
+        Int32(clamping: (max(0, wholeNanoseconds) + 999_999) / 1_000_000)
+    }
+}

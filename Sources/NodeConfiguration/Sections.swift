@@ -1,0 +1,151 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// Who this node is.
+package struct NodeSection: Sendable, Equatable {
+    /// Unique in the cluster: names the node's lease, its log lines and its metrics.
+    package var id = NodeSection.derivedID(listen: ServerSection().listen)
+
+    package init() {}
+
+    /// `<hostname>-<port>`: nodes on one machine differ by port, nodes on several by host.
+    static func derivedID(listen: [String]) -> String {
+        // Longer than Linux allows (64), so the name is never cut and always ends in a zero.
+        var name = [CChar](repeating: 0, count: 256)
+        let status = unsafe gethostname(&name, name.count)
+        let host = status == 0 ? name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) } : []
+        let legal = host.prefix(100).map { byte -> UInt8 in
+            byte.isASCIILetterOrDigit || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "-")
+                ? byte : UInt8(ascii: "-")
+        }
+        let trimmed = legal.drop { !$0.isASCIILetterOrDigit }
+        let start = trimmed.isEmpty ? "node" : String(decoding: trimmed, as: UTF8.self)
+        let port = listen.first?.split(separator: ":").last ?? "0"
+        return "\(start)-\(port)"
+    }
+}
+
+/// Where the node listens and how long it waits for clients.
+package struct ServerSection: Sendable, Equatable {
+    /// Numeric `address:port`, IPv6 in brackets. Port 0 lets the kernel choose.
+    package var listen = ["127.0.0.1:8080"]
+    /// Event loops; 0 is one per core.
+    package var loops = 0
+    /// Connections the kernel keeps before they are accepted, per listener.
+    package var backlog = 4096
+    /// A silent stream gets a comment this often.
+    package var heartbeat: Duration = .seconds(15)
+    /// What the jittered `retry:` of a stream starts from.
+    package var retry: Duration = .seconds(2)
+    /// A request head must be complete within this.
+    package var headerTimeout: Duration = .seconds(10)
+    /// A kept-alive connection without a request is closed after this.
+    package var idleTimeout: Duration = .seconds(60)
+    /// A socket that takes no byte for this long while some wait is closed.
+    package var stuckTimeout: Duration = .seconds(60)
+    /// The deadline of a planned stop.
+    package var drain: Duration = .seconds(10)
+
+    package init() {}
+}
+
+/// What a node refuses to exceed.
+package struct LimitsSection: Sendable, Equatable {
+    /// Connections of this node; 0 derives it from the file-descriptor limit.
+    package var connections = 0
+    /// The largest event, in bytes of its value.
+    package var eventBytes = 1 << 20
+    /// The largest request head.
+    package var headerBytes = 16 << 10
+    /// The largest request body.
+    package var bodyBytes = 1 << 20
+    /// Memory of the node's hot window.
+    package var hotWindowBytes = 64 << 20
+    /// What a replay reads ahead of its client at a time.
+    package var replayPageBytes = 512 << 10
+    /// Replays from Redis and Kafka that run at once.
+    package var concurrentReplays = 64
+    /// Events a connection may lag before it is closed; 0 is no limit.
+    package var lagEvents = 0
+
+    package init() {}
+}
+
+/// The Kafka cluster the events come from.
+package struct KafkaSection: Sendable, Equatable {
+    /// Where a partition without any position starts. Raw values are librdkafka's words.
+    package enum OffsetReset: String, Sendable, CaseIterable { case earliest, latest }
+
+    package var bootstrapServers = ["127.0.0.1:9092"]
+    package var groupID = "rivulet"
+    package var sessionTimeout: Duration = .seconds(10)
+    /// At most a third of ``sessionTimeout``.
+    package var heartbeatInterval: Duration = .seconds(1)
+    package var fetchWaitMax: Duration = .milliseconds(100)
+    package var autoOffsetReset = OffsetReset.earliest
+    /// Takes what cannot be served as an event; in no channel.
+    package var deadLetterTopic = "rivulet.dead-letter"
+    package var metadataRefresh: Duration = .seconds(5)
+
+    private var librdkafka = KafkaProperties()
+
+    /// Handed to librdkafka as they are. Some hold secrets: never log a value.
+    package var properties: [String: String] {
+        get { librdkafka.values }
+        set { librdkafka.values = newValue }
+    }
+
+    package init() {}
+}
+
+/// The Redis server that holds the shared history and the leases.
+package struct RedisSection: Sendable, Equatable {
+    /// `redis://host:port/db` or `unix:///path?db=0`; see ``endpoint``.
+    package var url = "redis://127.0.0.1:6379/0"
+    /// The ACL user; `nil` is Redis' default user.
+    package var username: String?
+    package var password: Secret?
+    /// Begins every key.
+    package var keyPrefix = "rivulet"
+    /// The deadline of a command, beside what a blocking command waits.
+    package var timeout: Duration = .seconds(2)
+
+    package init() {}
+}
+
+/// How much history Redis keeps, and how it is appended.
+package struct HistorySection: Sendable, Equatable {
+    /// Events per topic whose bytes Redis keeps.
+    package var windowEvents = 100_000
+    package var windowAge: Duration = .seconds(3600)
+    /// How long the way back to Kafka's records is kept; at least ``windowAge``.
+    package var indexAge: Duration = .seconds(7 * 86_400)
+    package var batchEvents = 500
+    package var batchBytes = 256 << 10
+
+    package init() {}
+}
+
+/// What the node logs. Raw values are the names that the log knows.
+package struct LogSection: Sendable, Equatable {
+    package enum Level: String, Sendable, CaseIterable {
+        case debug, info, notice, warning, error
+    }
+    package enum Format: String, Sendable, CaseIterable { case text, json }
+
+    package var level = Level.info
+    package var format = Format.text
+
+    package init() {}
+}
+
+/// The node's own numbers, published as events.
+package struct TelemetrySection: Sendable, Equatable {
+    package var enabled = true
+    package var interval: Duration = .seconds(1)
+    package var topic = "its.system.metrics"
+
+    package init() {}
+}
