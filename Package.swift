@@ -72,7 +72,7 @@ let domain: [Target] =
     )
 
 let composition: [Target] =
-    room("TrafficScene", on: ["Bytes"])
+    room("TrafficScene", on: ["Bytes"], tests: ["JSONFields"])
     + room(
         "BrokerNode",
         on: [
