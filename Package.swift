@@ -48,7 +48,11 @@ let pureWire: [Target] =
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
-    + room("RedisClient", on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"])
+    + room(
+        "RedisClient",
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        tests: ["BrokerTestKit"]
+    )
 
 let server: [Target] = room(
     "HTTPServer",
@@ -68,7 +72,8 @@ let domain: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "Reactor",
             "KafkaClient", "RedisClient", "BrokerCore",
-        ]
+        ],
+        tests: ["BrokerTestKit"]
     )
 
 let composition: [Target] =
