@@ -80,9 +80,7 @@ package final class HistoryAppender {
                     lastSequence: UInt64(clamping: reply[2].integer ?? 0)))
         default:
             return .failure(
-                RedisError(
-                    .replyMalformed, "the append script answered \(reply.copy())",
-                    isRetriable: false))
+                RedisError(.serverReplied, "the append script answered \(reply.copy())"))
         }
     }
 

@@ -5,7 +5,7 @@ package import BrokerCore
 import Bytes
 package import EventStreamWire
 package import Observability
-import PosixIO
+package import PosixIO
 package import Reactor
 package import RedisClient
 
@@ -78,7 +78,7 @@ package final class HistoryTail {
     private var isReading = false
     private var topicsAreFresh = false
     private var layout = BatchLayout()
-    private(set) package var lastRead = MonotonicTime.now
+    package private(set) var lastRead = MonotonicTime.now
     private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
 
     /// - Parameters:

@@ -49,7 +49,7 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
     /// where that is certain: the command had not been written whole, or the server refused it.
     package let mayHaveExecuted: Bool
 
-    init(_ code: Code, _ detail: String, mayHaveExecuted: Bool = false) {
+    package init(_ code: Code, _ detail: String, mayHaveExecuted: Bool = false) {
         self.code = code
         self.detail = detail
         self.mayHaveExecuted = mayHaveExecuted
