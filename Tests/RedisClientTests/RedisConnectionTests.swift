@@ -119,6 +119,7 @@ struct RedisConnectionTests {
         let server = try ScriptedServer { side in
             side.answerHandshake()
             _ = side.readCommand()
+            side.send("+first\r\n")
             #expect(eventually { gate.withLock { $0.mayReply } })
             side.send("+in time\r\n")
             gate.withLock { $0.hasReplied = true }
@@ -128,13 +129,12 @@ struct RedisConnectionTests {
         #expect(client.becomesReady())
         let outcome = Outcome()
         client.perform { redis in
-            redis.send(RedisCommand("GET"), deadline: .milliseconds(50), outcome.receive)
-            // The next turn's mail: the command has been written, nothing has been read.
-            client.perform { _ in
+            redis.send(RedisCommand("GET")) { _ in
                 gate.withLock { $0.mayReply = true }
                 let end = MonotonicTime.now + .milliseconds(80)
                 #expect(eventually { gate.withLock { $0.hasReplied } && MonotonicTime.now > end })
             }
+            redis.send(RedisCommand("GET"), deadline: .milliseconds(50), outcome.receive)
         }
         #expect(outcome.reply == .simple("in time"))
         #expect(client.timesReady == 1)
