@@ -6,7 +6,8 @@ set -euo pipefail
 
 cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root_dir=$(dirname "$cluster_dir")
-run_dir="$cluster_dir/.run"
+# Elsewhere for a second cluster beside the first, as cluster/test does.
+run_dir=${CLUSTER_RUN_DIR:-$cluster_dir/.run}
 logs_dir="$run_dir/logs"
 config_dir="$run_dir/config"
 # Present from the moment parts are started until they have been ended.
