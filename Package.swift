@@ -40,7 +40,7 @@ let ground: [Target] =
     + room("Observability", on: ["PosixIO"])
 
 let pureWire: [Target] =
-    room("HTTP1Wire", on: ["Bytes"])
+    room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
@@ -48,7 +48,11 @@ let pureWire: [Target] =
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
-    + room("RedisClient", on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"])
+    + room(
+        "RedisClient",
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        tests: ["BrokerTestKit"]
+    )
 
 let server: [Target] = room(
     "HTTPServer",
@@ -68,7 +72,8 @@ let domain: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "Reactor",
             "KafkaClient", "RedisClient", "BrokerCore",
-        ]
+        ],
+        tests: ["BrokerTestKit"]
     )
 
 let composition: [Target] =
@@ -100,6 +105,7 @@ let programs: [Target] = [
 ]
 
 let testOnly: [Target] = [
+    .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
         dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]

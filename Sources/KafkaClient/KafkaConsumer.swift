@@ -49,6 +49,7 @@ package final class KafkaConsumer {
     var probeTopic = "__consumer_offsets"
     var areBrokersDown = false
     private var isClosed = false
+    private var isDraining = false
     let knownTopics = Lock<[String: Int]>([:])
     let knownWatermarks = Lock<[TopicPartition: KafkaWatermarks]>([:])
 
@@ -136,20 +137,22 @@ package final class KafkaConsumer {
 
     /// Takes events that wait, at most `limit`, and lends each to `body`.
     ///
-    /// No wake-up is lost: where the limit ends it, ``readinessDescriptor`` stays readable.
+    /// No wake-up is lost: where the limit ends it, ``readinessDescriptor`` stays readable. `body`
+    /// may call everything but ``drain(limit:_:)`` and ``close(within:)``.
     ///
     /// - Returns: True where more may be waiting.
     package func drain(limit: Int, _ body: (borrowing KafkaEvent) -> Void) -> Bool {
         guard !isClosed else { return false }
+        isDraining = true
+        defer { isDraining = false }
         // Before the queue is looked at: a mark set after it belongs to a later event.
         wake.clear()
         var taken = 0
-        while taken < limit, !isClosed {
+        while taken < limit {
             guard let event = unsafe rd_kafka_queue_poll(queue, 0) else { return false }
             taken += 1
             unsafe deliver(event, body)
         }
-        guard !isClosed else { return false }
         // librdkafka signals only when its queue goes from empty to not empty.
         wake.signal()
         return true
@@ -164,6 +167,8 @@ package final class KafkaConsumer {
     /// up: the process is expected to exit. See ``ConsumerClosing`` for what is worked around.
     /// Stored offsets are committed where that is possible in time.
     package func close(within limit: Duration) {
+        // The event that is being lent belongs to the client that would be destroyed.
+        precondition(!isDraining, "close(within:) was called from within drain(limit:_:)")
         guard !isClosed else { return }
         isClosed = true
         unsafe rd_kafka_queue_io_event_enable(queue, -1, nil, 0)
