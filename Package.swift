@@ -40,7 +40,7 @@ let ground: [Target] =
     + room("Observability", on: ["PosixIO"])
 
 let pureWire: [Target] =
-    room("HTTP1Wire", on: ["Bytes"])
+    room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
@@ -100,6 +100,7 @@ let programs: [Target] = [
 ]
 
 let testOnly: [Target] = [
+    .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
         dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]
