@@ -83,7 +83,7 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History",
+            "BrokerCore", "History", "CLinux",
         ],
         tests: ["BrokerTestKit"]
     )

@@ -100,7 +100,8 @@ package enum StreamEnd: Sendable, Equatable {
 
 /// Whoever feeds a stream. Called on the stream's loop.
 package protocol ByteStreamObserver: AnyObject {
-    /// The socket was full and takes bytes again. Called from the loop's readiness dispatch.
+    /// The socket was full and takes bytes again. Called from the loop's readiness dispatch; also
+    /// where it was the stream's own head that had found the socket full.
     func streamIsWritable(_ stream: ByteStream)
 
     /// The stream is over; called exactly once for each stream that was opened.

@@ -25,17 +25,22 @@ extension HTTP1Connection {
             let rest = bytes.extracting(consumed..<count)
             switch step {
             case .request(let head, let body):
-                if !rest.isEmpty { partial = PartialRequest(reader, rest: rest) }
+                if !rest.isEmpty { hold(reader, rest) }
                 flags.insert(.isReading)
                 handle(head, body)
                 flags.remove(.isReading)
                 if phase == .receiving { readBuffered() }
             case .needMore, .needMoreAfterContinue:
-                let partial = PartialRequest(reader, rest: rest)
-                self.partial = partial
-                waitForMore(of: partial, step)
+                waitForMore(of: hold(reader, rest), step)
             }
         } catch { refuse(error, beginsLikeTLS: bytes[0] == 0x16) }
+    }
+
+    @discardableResult
+    private func hold(_ reader: RequestReader, _ rest: borrowing Span<UInt8>) -> PartialRequest {
+        let partial = PartialRequest(reader, rest: rest, total: listener.heldBytes)
+        self.partial = partial
+        return partial
     }
 
     /// Handles the requests in `partial`, one after the other, while each is answered at once.
@@ -70,6 +75,11 @@ extension HTTP1Connection {
     }
 
     private func waitForMore(of partial: PartialRequest, _ step: RequestReader.Step) {
+        guard listener.heldBytes.count <= listener.settings.heldBytes else {
+            listener.metrics.countBadRequest(.tooMuchHeld)
+            let detail = "too many requests are arriving at once"
+            return refuse(ProblemDetails(status: 503, detail: detail), listener.retryHeaders)
+        }
         if partial.isInBody {
             if partial.timedPart != .body { setDeadline(after: listener.settings.bodyTimeout) }
             partial.timedPart = .body
@@ -104,6 +114,7 @@ extension HTTP1Connection {
     // MARK: - Answering, for the exchange
 
     func respond(status: Int, headers: [(String, String)], body: [UInt8], closes: Bool = false) {
+        listener.loop.requireCurrent()
         guard phase == .answering else { return }
         listener.metrics.countRequest(methodIndex: methodIndex, status: status)
         let clientKeeps = flags.contains(.keepsAlive)
@@ -125,6 +136,7 @@ extension HTTP1Connection {
     func openStream(
         status: Int, headers: [(String, String)], observer: any ByteStreamObserver
     ) -> ByteStream? {
+        listener.loop.requireCurrent()
         guard phase == .answering else { return nil }
         listener.metrics.countRequest(methodIndex: methodIndex, status: status)
         let head = ResponseHead(
@@ -179,7 +191,7 @@ extension HTTP1Connection {
     }
 
     /// Answers the request of a connection that the admission turned away.
-    func rejectRequest() { refuse(listener.rejection, listener.rejectionHeaders) }
+    func rejectRequest() { refuse(listener.rejection, listener.retryHeaders) }
 
     private func refuse(_ problem: ProblemDetails, _ headers: [(String, String)] = []) {
         partial = nil
@@ -194,7 +206,7 @@ extension HTTP1Connection {
         let body = listener.rejection.json
         let answer =
             listener.refusalHead(
-                listener.rejection, listener.rejectionHeaders, contentLength: body.count) + body
+                listener.rejection, listener.retryHeaders, contentLength: body.count) + body
         let outcome = unsafe answer.withUnsafeBytes { unsafe StreamSocket.write(socket, $0) }
         if case .transferred(let count) = outcome { listener.bytesSent += count }
     }
@@ -208,7 +220,7 @@ extension HTTPListener {
             detail: "this node serves at most \(limit) connections and all are in use")
     }
 
-    var rejectionHeaders: [(String, String)] {
+    var retryHeaders: [(String, String)] {
         [("Retry-After", "\(settings.retryAfterSeconds)")]
     }
 

@@ -14,50 +14,6 @@ import Reactor
 /// View: connection. Threads: its loop's. It owns a buffer only while it holds part of a request
 /// or unsent bytes of an answer, so that an idle one is this object and nothing else.
 final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
-    enum Phase: UInt8 {
-        /// Waits for a request or holds a part of one.
-        case receiving
-        /// The handler has the request.
-        case answering
-        /// The answer is complete and its rest waits in `output`.
-        case flushing
-        /// Belongs to an observer.
-        case streaming
-        /// Over the limit: the request, once it comes, is answered with 503.
-        case rejecting
-        /// Our side is closed; what still comes is discarded so that no reset overtakes the answer.
-        case lingering
-        case closed
-    }
-
-    struct Flags: OptionSet {
-        let rawValue: UInt16
-        /// The request being answered was HEAD.
-        static let isHead = Flags(rawValue: 1)
-        /// The client wants to keep the connection after this answer.
-        static let keepsAlive = Flags(rawValue: 2)
-        /// The connection closes once `output` is sent.
-        static let closesAfterOutput = Flags(rawValue: 4)
-        /// The peer may still be sending, so closing takes care that it sees the answer.
-        static let lingers = Flags(rawValue: 8)
-        /// The socket was full, and nobody has been told yet that it no longer is.
-        static let awaitsWritable = Flags(rawValue: 16)
-        /// The loop's interest includes writable.
-        static let writableIsArmed = Flags(rawValue: 512)
-        /// The loop's interest leaves readable out.
-        static let readingIsPaused = Flags(rawValue: 32)
-        /// ``readBuffered()`` is on the stack and goes on by itself.
-        static let isReading = Flags(rawValue: 64)
-        /// The admission gave a slot.
-        static let isAdmitted = Flags(rawValue: 128)
-        /// The client speaks HTTP/1.0, which has to be told that the connection stays open.
-        static let isHTTP10 = Flags(rawValue: 256)
-        /// A request has been handled on this connection.
-        static let hasServed = Flags(rawValue: 1024)
-        /// Requests in hand wait until other connections have had their turn.
-        static let awaitsTurn = Flags(rawValue: 2048)
-    }
-
     let listener: HTTPListener
     /// Names this connection to its listener.
     var key = Slab<HTTP1Connection>.Key(index: .max, generation: 0)
@@ -318,6 +274,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     }
 
     override func write(_ pieces: UnsafeBufferPointer<iovec>) -> ByteStreamWrite {
+        listener.loop.requireCurrent()
         guard phase == .streaming else { return .ended }
         if flags.contains(.awaitsWritable) { return .some(0) }
         var written = 0
@@ -357,6 +314,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     }
 
     override func finish() {
+        listener.loop.requireCurrent()
         guard phase == .streaming else { return }
         streamWillEnd(.finished)
         flags.formUnion([.closesAfterOutput, .lingers])
@@ -369,6 +327,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     }
 
     override func abort() {
+        listener.loop.requireCurrent()
         guard phase == .streaming else { return }
         streamWillEnd(.aborted)
         if unsentBytes > 0 { resetOnClose() }
@@ -444,7 +403,8 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
             listener.metrics.idleCloses.add()
             resetOnClose()
             close()
-        case .rejecting, .lingering: close()
+        case .rejecting: rejectRequest()
+        case .lingering: close()
         case .answering, .streaming, .closed: break
         }
     }

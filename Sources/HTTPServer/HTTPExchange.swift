@@ -39,7 +39,8 @@ package final class HTTPExchange {
     /// out without the body.
     ///
     /// - Parameter headers: All but `Content-Length`, `Connection`, `Date` and `Server`, which
-    ///   are the connection's.
+    ///   are the connection's. A name is the program's own; a value may hold what a peer gave,
+    ///   for its control characters become blanks.
     package func respond(status: Int, headers: [(String, String)] = [], body: [UInt8] = []) {
         becomeAnswered()
         connection.respond(status: status, headers: headers, body: body)

@@ -23,6 +23,7 @@ package final class HTTPListener: ReadinessHandler {
     let log: Logger
     /// Where every read of this loop's connections goes first.
     let scratch = ReadScratch()
+    let heldBytes = HeldBytes()
     /// True once no new request is wanted on connections that are open.
     private(set) var isDraining = false
     /// Bytes given to sockets since the last sweep.
@@ -82,6 +83,7 @@ package final class HTTPListener: ReadinessHandler {
         sweepTimer = LoopTimer { [weak self] in self?.sweep() }
         acceptTimer = LoopTimer { [weak self] in self?.resumeAccepting() }
         loop.schedule(sweepTimer!, after: settings.sweepInterval)
+        log.info("listening", LogField("address", boundAddress ?? address))
     }
 
     /// Where the listener listens, once started.

@@ -24,6 +24,8 @@ package final class HTTPServerMetrics: Sendable {
         case headerTimeout
         case bodyTimeout
         case unexpectedEnd
+        /// The listener holds as much of unfinished requests as it may.
+        case tooMuchHeld
         case tlsOnPlainPort
     }
 

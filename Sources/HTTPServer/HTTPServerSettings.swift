@@ -12,6 +12,10 @@ package struct HTTPServerSettings: Sendable {
     /// What a request may measure: its head's parts and its body.
     package var limits = HTTP1Limits()
 
+    /// Bytes that a listener holds of requests that are not whole, before it refuses to hold more:
+    /// as many bodies of the largest size as one loop has reason to receive at once.
+    package var heldBytes = 64 << 20
+
     /// From the accept, or from the first byte of a later request, to the end of the head.
     package var headerTimeout: Duration = .seconds(10)
 

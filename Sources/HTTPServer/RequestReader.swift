@@ -33,6 +33,9 @@ struct RequestReader {
     /// True from the end of a head to the end of its body.
     var isInBody: Bool { head != nil }
 
+    /// Bytes of the body that are held.
+    var bodyBytes: Int { body.count }
+
     /// Reads on.
     ///
     /// - Parameter input: All bytes that were not consumed yet.
@@ -81,6 +84,11 @@ struct RequestReader {
     }
 }
 
+/// How many bytes the connections of a listener hold of requests that are not whole.
+final class HeldBytes {
+    fileprivate(set) var count = 0
+}
+
 /// What a connection holds of requests that were not handled yet; made only when there is some.
 final class PartialRequest {
     /// Which part of the request has a deadline already, so that bytes that dribble in do not
@@ -96,10 +104,22 @@ final class PartialRequest {
     /// Bytes from `start` on that the reader has not consumed.
     private var input: [UInt8]
     private var start = 0
+    private let total: HeldBytes
+    private var counted = 0
 
-    init(_ reader: RequestReader, rest: borrowing Span<UInt8>) {
+    init(_ reader: RequestReader, rest: borrowing Span<UInt8>, total: HeldBytes) {
         self.reader = reader
+        self.total = total
         input = unsafe rest.withUnsafeBufferPointer { unsafe Array($0) }
+        count()
+    }
+
+    deinit { total.count -= counted }
+
+    private func count() {
+        let held = input.count + reader.bodyBytes
+        total.count += held - counted
+        counted = held
     }
 
     /// True where nothing of a request has come.
@@ -112,6 +132,7 @@ final class PartialRequest {
             start = 0
         }
         unsafe bytes.withUnsafeBufferPointer { unsafe input.append(contentsOf: $0) }
+        count()
     }
 
     func read() throws(HTTP1Error) -> RequestReader.Step {
@@ -122,6 +143,7 @@ final class PartialRequest {
             input = []
             start = 0
         }
+        count()
         if case .request = step { timedPart = .none }
         return step
     }

@@ -139,7 +139,8 @@ package struct BatchLayout: Sendable {
         guard !bytes.isEmpty, bytes[0] == BatchEncoding.version else {
             throw BatchCodecError(
                 detail: bytes.isEmpty
-                    ? "it is empty" : "version \(bytes[0]), this node reads \(BatchEncoding.version)")
+                    ? "it is empty"
+                    : "version \(bytes[0]), this node reads \(BatchEncoding.version)")
         }
         do throws(ByteReaderError) {
             try readEvents(bytes.extracting(1..<bytes.count), base: base)

@@ -97,7 +97,9 @@ package final class HistoryAppender {
             case .failure(let error): completion(.failure(error))
             case .success(let reply):
                 var marks: [Int64?] = []
-                for index in 0..<partitions.count { marks.append(reply[index].text.flatMap { Int64($0) }) }
+                for index in 0..<partitions.count {
+                    marks.append(reply[index].text.flatMap { Int64($0) })
+                }
                 completion(.success(marks))
             }
         }

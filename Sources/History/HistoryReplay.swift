@@ -21,9 +21,11 @@ package final class ReplayMetrics: Sendable {
     package init(in registry: MetricsRegistry) {
         pages = registry.counter("rivulet_replay_pages_total", "Pages read from the Redis window.")
         shared = registry.counter(
-            "rivulet_replay_shared_total", "Requests answered by a page that another one asked for.")
+            "rivulet_replay_shared_total", "Requests answered by a page that another one asked for."
+        )
         events = registry.counter("rivulet_replay_events_total", "Events read back from history.")
-        gaps = registry.counter("rivulet_replay_gaps_total", "Gaps told to clients, by reason.",
+        gaps = registry.counter(
+            "rivulet_replay_gaps_total", "Gaps told to clients, by reason.",
             [("reason", GapNotice.Reason.trimmed.rawValue)])
         unknownCursors = registry.counter(
             "rivulet_replay_gaps_total", "Gaps told to clients, by reason.",
@@ -54,7 +56,8 @@ package final class HistoryReplay: ReplaySource {
         var knownTopics: () -> [String]
 
         init(
-            connection: RedisConnection, encoder: BatchEncoder, knownTopics: @escaping () -> [String]
+            connection: RedisConnection, encoder: BatchEncoder,
+            knownTopics: @escaping () -> [String]
         ) {
             self.connection = connection
             self.encoder = encoder
@@ -151,7 +154,9 @@ package final class HistoryReplay: ReplaySource {
         }
     }
 
-    private func page(_ reply: RedisReplyView, _ question: Question, _ state: State) -> ReplayOutcome {
+    private func page(_ reply: RedisReplyView, _ question: Question, _ state: State)
+        -> ReplayOutcome
+    {
         let tip = EventID(
             milliseconds: reply[0].text.flatMap { UInt64($0) } ?? 0,
             sequence: reply[1].text.flatMap { UInt64($0) } ?? 0)

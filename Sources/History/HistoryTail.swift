@@ -26,7 +26,8 @@ package final class TailMetrics: Sendable {
         gaps = registry.counter(
             "rivulet_tail_gaps_total", "Times the window no longer held what the node had to read.")
         regressions = registry.counter(
-            "rivulet_tail_regressions_total", "Times Redis went on from before what it had given out.")
+            "rivulet_tail_regressions_total",
+            "Times Redis went on from before what it had given out.")
         unreadable = registry.counter(
             "rivulet_tail_unreadable_total", "History entries this node could not decode.")
         topics = registry.gauge("rivulet_tail_topics", "Topics this node tails.")
@@ -135,7 +136,9 @@ package final class HistoryTail {
                     milliseconds: reply[0].text.flatMap { UInt64($0) } ?? 0,
                     sequence: reply[1].text.flatMap { UInt64($0) } ?? 0)
                 merge = TailMerge(after: tip)
-                for index in 0..<reply[2].count { add(topic: reply[2][index].text ?? "", from: tip) }
+                for index in 0..<reply[2].count {
+                    add(topic: reply[2][index].text ?? "", from: tip)
+                }
                 lastRead = .now
                 log.info(
                     "following history", LogField("tip", tip), LogField("topics", topics.count))
@@ -247,7 +250,8 @@ package final class HistoryTail {
         let window = WindowEntry(item)
         guard let window else {
             metrics.unreadable.add()
-            log.error("a history entry has no content", LogField("topic", topic), LogField("id", lastID))
+            log.error(
+                "a history entry has no content", LogField("topic", topic), LogField("id", lastID))
             return nil
         }
         let batch = WindowEntry.encode(
@@ -272,7 +276,8 @@ package final class HistoryTail {
                 metrics.lastSequence.set(Int64(clamping: entry.lastID.sequence))
                 let now = WallClock.milliseconds
                 metrics.delay.record(
-                    .milliseconds(Int64(now) - Int64(clamping: min(now, entry.lastID.milliseconds))))
+                    .milliseconds(Int64(now) - Int64(clamping: min(now, entry.lastID.milliseconds)))
+                )
                 if let batch = entry.payload { batches.append(batch) }
             case .gap(let from, let to):
                 metrics.gaps.add()

@@ -212,7 +212,8 @@ package final class Ingest: ReadinessHandler {
                 log.warning(
                     "a partition cannot be read", LogField("partition", partition),
                     LogField("error", error))
-            case .brokersDown(let error), .error(let error): failed(error)
+            case .brokersDown(let error): failed(error)
+            case .error(let error): failed(error)
             case .commitFailed(let error):
                 log.warning("a commit failed", LogField("error", error))
             }

@@ -32,9 +32,11 @@ package final class IngestMetrics: Sendable {
             "Batches that were in history already, wholly or in part.")
         retries = registry.counter("rivulet_ingest_append_retries_total", "Appends sent again.")
         tombstones = registry.counter(
-            "rivulet_ingest_tombstones_total", "Kafka records without a value, which make no event.")
+            "rivulet_ingest_tombstones_total", "Kafka records without a value, which make no event."
+        )
         redisLosses = registry.counter(
-            "rivulet_ingest_redis_losses_total", "Times Redis was found to have lost appended events.")
+            "rivulet_ingest_redis_losses_total",
+            "Times Redis was found to have lost appended events.")
         lostOffsets = registry.counter(
             "rivulet_ingest_lost_offsets_total",
             "Kafka offsets that retention deleted before they were read.")

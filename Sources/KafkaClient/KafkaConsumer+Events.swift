@@ -17,6 +17,7 @@ extension KafkaConsumer {
         case RD_KAFKA_EVENT_REBALANCE: unsafe deliverRebalance(event, body)
         case RD_KAFKA_EVENT_OFFSET_COMMIT: unsafe deliverCommit(event, body)
         case RD_KAFKA_EVENT_ERROR: unsafe deliverError(event, body)
+        case RD_KAFKA_EVENT_LOG: unsafe handle.relay.take(event)
         default: break
         }
     }

@@ -72,11 +72,11 @@ package final class KafkaConsumer {
         throws(KafkaError)
     {
         let configuration = try ClientConfiguration(settings, reserved: group.properties())
-        configuration.enableEvents(
-            RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT
-                | RD_KAFKA_EVENT_FETCH)
         let wake = try WakePipe()
-        let handle = try configuration.start(RD_KAFKA_CONSUMER, log: log)
+        let events =
+            RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT
+            | RD_KAFKA_EVENT_FETCH
+        let handle = try configuration.start(RD_KAFKA_CONSUMER, events: events, log: log)
         // Errors and commit results join the records, so that one queue tells everything.
         unsafe rd_kafka_poll_set_consumer(handle.client)
         guard let queue = unsafe rd_kafka_queue_get_consumer(handle.client) else {

@@ -70,7 +70,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
         let settings = KafkaSettings(bootstrapServers: ["localhost:0"], clientID: "mock")
         // The client that carries the mock connects nowhere and would complain about that.
         let configuration = try ClientConfiguration(settings, reserved: [("log_level", "2")])
-        let handle = try configuration.start(RD_KAFKA_PRODUCER, log: log)
+        let handle = try configuration.start(RD_KAFKA_PRODUCER, events: 0, log: log)
         guard let cluster = unsafe rd_kafka_mock_cluster_new(handle.client, Int32(brokers)) else {
             handle.destroy(flags: 0)
             throw KafkaError(.other, "librdkafka could not start a mock cluster")

@@ -31,9 +31,12 @@ package final class KafkaProducer: Sendable {
 
     /// What the owner and the reporting thread share.
     private final class ReportState: Sendable {
-        // Relaxed but for `isStopping`, whose release and acquire order the last flush before it.
+        // `isStopping` and `outstanding` release and acquire: what was done before the stop, or
+        // before a record was handed over, is seen by the reporting thread. librdkafka's own
+        // locks say so as well, but the thread sanitizer does not see those.
         let isStopping = Atomic<Bool>(false)
         let failures = Atomic<UInt64>(0)
+        let outstanding = Atomic<Int>(0)
     }
 
     /// Keeps a completion while librdkafka carries its address with the record.
@@ -50,8 +53,8 @@ package final class KafkaProducer: Sendable {
         log: Logger
     ) throws(KafkaError) {
         let configuration = try ClientConfiguration(settings, reserved: producer.properties())
-        configuration.enableEvents(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR)
-        let handle = try configuration.start(RD_KAFKA_PRODUCER, log: log)
+        let events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR
+        let handle = try configuration.start(RD_KAFKA_PRODUCER, events: events, log: log)
         self.handle = handle
         self.settings = settings
         messageMaxBytes = producer.messageMaxBytes
@@ -84,6 +87,8 @@ package final class KafkaProducer: Sendable {
                 "record of \(size) bytes for topic \"\(topic)\"; at most \(messageMaxBytes)")
         }
         let waiting = unsafe completion.map { unsafe Unmanaged.passRetained(Waiting($0)) }
+        // Before it is handed over: the report may come before this call returns.
+        state.outstanding.wrappingAdd(1, ordering: .releasing)
         let error = unsafe withBytes(of: key) { key in
             unsafe withBytes(of: value) { value in
                 unsafe send(
@@ -91,6 +96,7 @@ package final class KafkaProducer: Sendable {
             }
         }
         guard let error = unsafe error else { return }
+        state.outstanding.wrappingSubtract(1, ordering: .relaxed)
         unsafe waiting?.release()
         throw unsafe KafkaError(taking: error, about: "topic \"\(topic)\"")
     }
@@ -156,7 +162,7 @@ package final class KafkaProducer: Sendable {
     }
 
     /// Records handed over and not yet reported.
-    package var outstanding: Int { unsafe Int(rd_kafka_outq_len(handle.client)) }
+    package var outstanding: Int { state.outstanding.load(ordering: .relaxed) }
 
     /// Records that failed, with or without a completion.
     package var failures: UInt64 { state.failures.load(ordering: .relaxed) }
@@ -219,16 +225,18 @@ package final class KafkaProducer: Sendable {
         _ event: OpaquePointer, _ handle: ClientHandle, _ state: ReportState
     ) {
         defer { unsafe rd_kafka_event_destroy(event) }
-        guard unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR else {
+        switch unsafe rd_kafka_event_type(event) {
+        case RD_KAFKA_EVENT_DR:
+            while let message = unsafe rd_kafka_event_message_next(event) {
+                unsafe report(message, state)
+            }
+        case RD_KAFKA_EVENT_LOG: unsafe handle.relay.take(event)
+        case RD_KAFKA_EVENT_ERROR:
             // librdkafka logs what its errors say; only a fatal one changes anything here.
             if let fatal = handle.fatalError {
-                handle.log.error(
-                    "the Kafka producer cannot go on", LogField("error", "\(fatal)"))
+                handle.log.error("the Kafka producer cannot go on", LogField("error", "\(fatal)"))
             }
-            return
-        }
-        while let message = unsafe rd_kafka_event_message_next(event) {
-            unsafe report(message, state)
+        default: break
         }
     }
 
@@ -236,6 +244,7 @@ package final class KafkaProducer: Sendable {
         _ message: UnsafePointer<rd_kafka_message_t>, _ state: ReportState
     ) {
         let code = unsafe message.pointee.err
+        state.outstanding.wrappingSubtract(1, ordering: .acquiringAndReleasing)
         if code != RD_KAFKA_RESP_ERR_NO_ERROR {
             state.failures.wrappingAdd(1, ordering: .relaxed)
         }

@@ -15,9 +15,12 @@ package struct Configuration: Sendable {
     package var log = LogSection()
     package var telemetry = TelemetrySection()
     /// In the order of the file. Names are unique.
-    package var channels: [ChannelConfiguration] = []
+    package var channels = DefaultChannels.channels
     /// In the order of the file; the first that matches a topic serves it.
-    package var patterns: [PatternConfiguration] = []
+    package var patterns = DefaultChannels.patterns
+
+    /// Where each key's value was given; a key that is missing has its default.
+    var origins: [String: ConfigurationLocation] = [:]
 
     package init() {}
 }

@@ -21,3 +21,35 @@ struct KafkaProperties: Sendable, Equatable, CustomStringConvertible, CustomRefl
             .contains { name.contains($0) }
     }
 }
+
+extension KafkaProperties {
+    /// True for `sasl.password_file` and the like, which name a file that holds the value.
+    static func isSecretFile(_ name: String) -> Bool {
+        name.hasSuffix(ConfigurationKey.fileSuffix)
+            && isSecret(String(name.dropLast(ConfigurationKey.fileSuffix.count)))
+    }
+
+    /// Why a property cannot be set here, or `nil` where it can.
+    ///
+    /// Rivulet's guarantees rest on the first group; the second has keys of its own, and one
+    /// setting in two places would let them contradict each other.
+    static func owner(of name: String) -> String? {
+        let keys = [
+            "bootstrap.servers": "kafka.bootstrap_servers",
+            "metadata.broker.list": "kafka.bootstrap_servers",
+            "group.id": "kafka.group_id",
+            "auto.offset.reset": "kafka.auto_offset_reset",
+            "session.timeout.ms": "kafka.session_timeout",
+            "heartbeat.interval.ms": "kafka.heartbeat_interval",
+            "fetch.wait.max.ms": "kafka.fetch_wait_max",
+            "topic.metadata.refresh.interval.ms": "kafka.metadata_refresh",
+        ]
+        if let key = keys[name] { return "is set by Rivulet from \(key)" }
+        let owned = [
+            "enable.auto.commit", "enable.auto.offset.store", "partition.assignment.strategy",
+            "isolation.level",
+        ]
+        guard owned.contains(name) else { return nil }
+        return "is set by Rivulet, whose promise to lose and repeat nothing depends on it"
+    }
+}

@@ -6,9 +6,88 @@ package enum RedisEndpoint: Sendable, Equatable {
     case tcp(host: String, port: UInt16, database: Int)
     case unix(path: String, database: Int)
 
+    /// Why a text is no URL of a Redis server. Never holds a part of the text.
+    struct Refusal: Error {
+        let reason: String
+    }
+
     package var database: Int {
         switch self {
         case .tcp(_, _, let database), .unix(_, let database): database
+        }
+    }
+
+    init(url: String) throws(Refusal) {
+        if let reason = TextRule.refuseSize(url, 1...512) ?? TextRule.refuseUnprintable(url) {
+            throw Refusal(reason: reason)
+        }
+        if url.hasPrefix("redis://") {
+            self = try Self.tcp(url.dropFirst("redis://".count))
+        } else if url.hasPrefix("unix://") {
+            self = try Self.unix(url.dropFirst("unix://".count))
+        } else if url.hasPrefix("rediss://") {
+            throw Refusal(
+                reason: "asks for TLS, and TLS to Redis is not available in this version; "
+                    + "use redis:// over a network you trust, or a tunnel")
+        } else {
+            throw Refusal(reason: "has a scheme other than redis:// and unix://")
+        }
+    }
+
+    private static func tcp(_ rest: Substring) throws(Refusal) -> RedisEndpoint {
+        guard !rest.contains("@") else {
+            throw Refusal(
+                reason: "holds credentials; put them in redis.username and redis.password")
+        }
+        guard !rest.contains(where: { $0 == "?" || $0 == "#" }) else {
+            throw Refusal(reason: "holds a query, which only unix:// has")
+        }
+        let slash = rest.firstIndex(of: "/")
+        let authority = rest[..<(slash ?? rest.endIndex)]
+        let path = slash.map { rest[rest.index(after: $0)...] } ?? ""
+        let database = try self.database(path.isEmpty ? "0" : path)
+        // A colon inside brackets belongs to the IPv6 address.
+        let hasPort = authority.last != "]" && authority.contains(":")
+        if hasPort {
+            guard let parts = HostAndPort(String(authority), ports: 1...65_535) else {
+                throw Refusal(reason: "has no valid host and port")
+            }
+            return .tcp(host: parts.host, port: parts.port, database: database)
+        }
+        guard let host = HostAndPort.host(authority) else {
+            throw Refusal(reason: "has no valid host")
+        }
+        return .tcp(host: host, port: 6379, database: database)
+    }
+
+    private static func unix(_ rest: Substring) throws(Refusal) -> RedisEndpoint {
+        let question = rest.firstIndex(of: "?")
+        let path = rest[..<(question ?? rest.endIndex)]
+        // sockaddr_un has 108 bytes, the last a zero (unix(7)).
+        guard path.hasPrefix("/"), path.utf8.count > 1, path.utf8.count < 108 else {
+            throw Refusal(reason: "has no absolute path of at most 107 bytes")
+        }
+        guard let question else { return .unix(path: String(path), database: 0) }
+        let query = rest[rest.index(after: question)...]
+        guard query.hasPrefix("db=") else {
+            throw Refusal(reason: "has a query other than db=")
+        }
+        return .unix(path: String(path), database: try database(query.dropFirst("db=".count)))
+    }
+
+    private static func database(_ text: Substring) throws(Refusal) -> Int {
+        guard let number = HostAndPort.number(text) else {
+            throw Refusal(reason: "has a database that is no number from 0 to 65535")
+        }
+        return Int(number)
+    }
+}
+
+extension RedisSection {
+    /// Where ``url`` points. Loading has checked the URL, so only a program can get it wrong.
+    package var endpoint: RedisEndpoint {
+        do throws(RedisEndpoint.Refusal) { return try RedisEndpoint(url: url) } catch {
+            preconditionFailure("the Redis URL \(error.reason)")
         }
     }
 }

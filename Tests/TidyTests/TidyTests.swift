@@ -47,7 +47,8 @@ struct TidyTests {
 
     @Test("each unchecked Sendable says why it is right")
     func uncheckedSendable() throws {
-        for file in try Self.swiftFiles(in: "Sources") where file.text.contains("@unchecked Sendable") {
+        for file in try Self.swiftFiles(in: "Sources")
+        where file.text.contains("@unchecked Sendable") {
             #expect(file.text.contains("// @unchecked:"), "\(file.name)")
         }
     }
@@ -61,7 +62,8 @@ struct TidyTests {
 
     @Test("the manifest names no package")
     func noPackages() throws {
-        let manifest = try String(contentsOf: Self.root.appending(path: "Package.swift"), encoding: .utf8)
+        let manifest = try String(
+            contentsOf: Self.root.appending(path: "Package.swift"), encoding: .utf8)
         #expect(!manifest.contains(".package("))
     }
 }

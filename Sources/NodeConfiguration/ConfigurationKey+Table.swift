@@ -1,0 +1,246 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+extension Configuration {
+    /// Every key, in the order of the file, the help text and the reference page.
+    package static let keyReference: [ConfigurationKey] =
+        nodeKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys + logKeys
+        + telemetryKeys + channelKeys
+
+    private static let nodeKeys: [ConfigurationKey] = [
+        .text(
+            "node.id", \.node.id, .nodeID,
+            "Names the node in the cluster's membership, logs and metrics; unique in the cluster.",
+            derivedDefault: "<hostname>-<port>")
+    ]
+
+    private static let serverKeys: [ConfigurationKey] = [
+        .list(
+            "server.listen", \.server.listen, .listenAddress, count: 1...16,
+            "Addresses to listen on; loopback by default, so that nothing is exposed unasked."),
+        .integer(
+            "server.loops", \.server.loops, 0...256,
+            "Event loops, each with a thread and a share of the connections.",
+            special: "0 is one per core"),
+        .integer(
+            "server.backlog", \.server.backlog, 1...65_535,
+            "Connections the kernel keeps until they are accepted; a lost node's clients all "
+                + "return at once."),
+        .duration(
+            "server.heartbeat", \.server.heartbeat, .milliseconds(100) ... .seconds(600),
+            "A silent stream gets a comment this often, so that proxies keep it open."),
+        .duration(
+            "server.retry", \.server.retry, .milliseconds(100) ... .seconds(300),
+            "What the jittered `retry:` of a stream starts from, so that clients return spread "
+                + "out."),
+        .duration(
+            "server.header_timeout", \.server.headerTimeout, .milliseconds(100) ... .seconds(300),
+            "A request head must be complete within this, against clients that send it slowly."),
+        .duration(
+            "server.idle_timeout", \.server.idleTimeout, .milliseconds(100) ... .seconds(3600),
+            "A kept-alive connection without a request is closed after this."),
+        .duration(
+            "server.stuck_timeout", \.server.stuckTimeout, .milliseconds(100) ... .seconds(3600),
+            "A socket that takes no byte for this long while some wait is closed."),
+        .duration(
+            "server.drain", \.server.drain, .zero ... .seconds(600),
+            "The deadline of a planned stop, within which clients are sent elsewhere."),
+    ]
+
+    private static let limitKeys: [ConfigurationKey] = [
+        .integer(
+            "limits.connections", \.limits.connections, 0...10_000_000,
+            "Connections of this node; the next one gets 503 with `Retry-After`.",
+            special: "0 derives it from the file-descriptor limit"),
+        .bytes(
+            "limits.event_bytes", \.limits.eventBytes, 1 << 10...16 << 20,
+            "The largest event; a larger one goes to the dead-letter topic."),
+        .bytes(
+            "limits.header_bytes", \.limits.headerBytes, 1 << 10...1 << 20,
+            "The largest request head; a larger one gets 431."),
+        .bytes(
+            "limits.body_bytes", \.limits.bodyBytes, 1 << 10...16 << 20,
+            "The largest request body; a larger one gets 413."),
+        .bytes(
+            "limits.hot_window_bytes", \.limits.hotWindowBytes, 1 << 20...64 << 30,
+            "Memory for the newest events, from which clients resume without Redis."),
+        .bytes(
+            "limits.replay_page_bytes", \.limits.replayPageBytes, 16 << 10...16 << 20,
+            "What one replay reads ahead of its client at a time."),
+        .integer(
+            "limits.concurrent_replays", \.limits.concurrentReplays, 1...4096,
+            "Replays from Redis and Kafka that run at once; the others wait their turn."),
+        .integer(
+            "limits.lag_events", \.limits.lagEvents, 0...1_000_000_000,
+            "Events that a connection may lag before it is closed to resume later.",
+            special: "0 is no limit"),
+    ]
+
+    private static let kafkaKeys: [ConfigurationKey] = [
+        .list(
+            "kafka.bootstrap_servers", \.kafka.bootstrapServers, .hostAndPort, count: 1...64,
+            "Brokers to ask first; they name the others."),
+        .text(
+            "kafka.group_id", \.kafka.groupID, .printable(1...249),
+            "The consumer group that the nodes of one cluster share."),
+        .duration(
+            "kafka.session_timeout", \.kafka.sessionTimeout, .seconds(1) ... .seconds(1800),
+            "A node that is silent for this long loses its partitions; brokers refuse less than "
+                + "6s by default."),
+        .duration(
+            "kafka.heartbeat_interval", \.kafka.heartbeatInterval,
+            .milliseconds(100) ... .seconds(600),
+            "How often a node tells the group it lives; at most a third of "
+                + "`kafka.session_timeout`, so that one lost heartbeat is harmless."),
+        .duration(
+            "kafka.fetch_wait_max", \.kafka.fetchWaitMax, .milliseconds(1) ... .seconds(60),
+            "How long a broker may hold back a fetch that finds nothing."),
+        .choice(
+            "kafka.auto_offset_reset", \.kafka.autoOffsetReset,
+            "Where a partition starts that has neither history nor a committed offset."),
+        .text(
+            "kafka.dead_letter_topic", \.kafka.deadLetterTopic, .topic,
+            "Takes records that cannot be served, with the reason; it can be in no channel."),
+        .duration(
+            "kafka.metadata_refresh", \.kafka.metadataRefresh,
+            .milliseconds(100) ... .seconds(3600),
+            "How often new topics and partitions are looked for."),
+        .properties(
+            "kafka.properties", \.kafka.properties,
+            "Handed to librdkafka as they are, for example `security.protocol`."),
+    ]
+
+    private static let redisKeys: [ConfigurationKey] = [
+        .text(
+            "redis.url", \.redis.url, .redisURL,
+            "The Redis server that holds the history and the leases of the cluster."),
+        .optionalText(
+            "redis.username", \.redis.username, .printable(1...256),
+            "The ACL user; none is Redis' default user."),
+        .secret(
+            "redis.password", \.redis.password,
+            "The password of the user; `redis.password_file` reads it from a file instead."),
+        .text(
+            "redis.key_prefix", \.redis.keyPrefix, .keyPrefix,
+            "Begins every key, so that clusters can share a server."),
+        .duration(
+            "redis.timeout", \.redis.timeout, .milliseconds(10) ... .seconds(60),
+            "The deadline of each command, after which the connection is given up."),
+    ]
+
+    private static let historyKeys: [ConfigurationKey] = [
+        .integer(
+            "history.window_events", \.history.windowEvents, 100...100_000_000,
+            "Events per topic whose bytes Redis keeps."),
+        .duration(
+            "history.window_age", \.history.windowAge, .seconds(1) ... .seconds(30 * 86_400),
+            "How long Redis keeps the bytes of an event."),
+        .duration(
+            "history.index_age", \.history.indexAge, .seconds(1) ... .seconds(365 * 86_400),
+            "How long the way back to Kafka's records is kept; at least `history.window_age`."),
+        .integer(
+            "history.batch_events", \.history.batchEvents, 1...10_000,
+            "Events of one append at most, which bounds how long Redis is busy with it."),
+        .bytes(
+            "history.batch_bytes", \.history.batchBytes, 1 << 10...16 << 20,
+            "Bytes of one append at most; a single larger event goes alone."),
+    ]
+
+    private static let logKeys: [ConfigurationKey] = [
+        .choice("log.level", \.log.level, "The least important lines that are written."),
+        .choice("log.format", \.log.format, "For people or for machines."),
+    ]
+
+    private static let telemetryKeys: [ConfigurationKey] = [
+        .boolean(
+            "telemetry.enabled", \.telemetry.enabled,
+            "Whether the node publishes its own numbers as events."),
+        .duration(
+            "telemetry.interval", \.telemetry.interval, .milliseconds(100) ... .seconds(3600),
+            "How often it does."),
+        .text(
+            "telemetry.topic", \.telemetry.topic, .topic,
+            "The Kafka topic they go to; the channel `system` carries the default one."),
+    ]
+
+    private static let channelKeys: [ConfigurationKey] = [
+        .channels(
+            "channels",
+            "The streams that clients subscribe to by name; giving any replaces the default ones."),
+        .patterns(
+            "patterns",
+            "Topics that are channels without being listed; `[]` switches the default one off."),
+    ]
+}
+
+/// A key inside an item of `channels` or `patterns`.
+package struct ItemKey: Sendable {
+    package let name: String
+    package let accepted: String
+    /// `nil` where it must be given.
+    package let defaultText: String?
+    package let reason: String
+}
+
+/// The tables of the keys inside a list's items; they are read and documented from here.
+package enum ItemKeys {
+    private static let descriptionKey = ItemKey(
+        name: "description",
+        accepted: TextRule.printable(0...ConfigurationLimits.descriptionBytes).accepted,
+        defaultText: "\"\"", reason: "One line for the people who list channels.")
+
+    private static let eventKey = ItemKey(
+        name: "event",
+        accepted: "\(TextRule.eventName.accepted); or a mapping of `field` and `fallback`",
+        defaultText: "message", reason: "What stands in the `event:` line of each event.")
+
+    private static let filtersKey = ItemKey(
+        name: "filters", accepted: "at most \(ConfigurationLimits.filtersPerChannel) filters",
+        defaultText: "[]", reason: "The query parameters that select events.")
+
+    package static let channel = [
+        ItemKey(
+            name: "name", accepted: TextRule.channelName.accepted, defaultText: nil,
+            reason: "The channel's place in the URL; unique."),
+        descriptionKey,
+        ItemKey(
+            name: "topics",
+            accepted: "1 to \(ConfigurationLimits.topicsPerChannel) topics, each "
+                + TextRule.topic.accepted,
+            defaultText: nil, reason: "The Kafka topics it carries; a topic may be in several."),
+        eventKey, filtersKey,
+    ]
+
+    package static let pattern = [
+        ItemKey(
+            name: "topics", accepted: TextRule.topicPattern.accepted, defaultText: nil,
+            reason: "A topic whose name matches is served as a channel of that name."),
+        descriptionKey, eventKey, filtersKey,
+    ]
+
+    package static let event = [
+        ItemKey(
+            name: "field", accepted: TextRule.fieldPath.accepted, defaultText: nil,
+            reason: "The JSON field whose text is the event's name."),
+        ItemKey(
+            name: "fallback", accepted: TextRule.eventName.accepted, defaultText: "message",
+            reason: "The name of an event without that field."),
+    ]
+
+    package static let filter = [
+        ItemKey(
+            name: "parameter", accepted: TextRule.parameter.accepted, defaultText: nil,
+            reason: "The name in the query; unique in the channel."),
+        ItemKey(
+            name: "fields",
+            accepted: "1 to \(ConfigurationLimits.fieldsPerFilter) paths, each "
+                + TextRule.fieldPath.accepted,
+            defaultText: nil, reason: "JSON fields, any of which may match."),
+        ItemKey(
+            name: "operation",
+            accepted: FilterOperation.allCases.map(\.rawValue).joined(separator: ", "),
+            defaultText: FilterOperation.oneOf.rawValue,
+            reason: "How a field is compared with what the query gives."),
+        descriptionKey,
+    ]
+}
