@@ -21,8 +21,8 @@ package final class DevKafkaProcess: Sendable {
         let file = "\(directory.path)/bootstrap"
         let process = ChildProcess(
             [
-                program, "dev-kafka", "--brokers", "\(brokers)", "--partitions", "\(partitions)",
-                "--bootstrap-file", file,
+                program, "dev-kafka", "--brokers", "\(brokers)", "--channels",
+                "--partitions", "\(partitions)", "--bootstrap-file", file,
             ], output: "\(directory.path)/output.log")
         self.process = process
         let directory = directory

@@ -134,7 +134,8 @@ final class SubscriberConnection {
     }
 
     private func readHead() throws(HTTP1Error) {
-        guard case .head(let answer, let consumed) = try head.parse(unread.span) else { return }
+        let bytes = unread
+        guard case .head(let answer, let consumed) = try head.parse(bytes.span) else { return }
         guard answer.status == 200 else {
             // A node that starts or drains sends its clients elsewhere; the rest is an error.
             if answer.status != 503 { record.complain("status \(answer.status)") }
