@@ -92,8 +92,8 @@ let programs: [Target] = [
     .executableTarget(
         name: "rivulet",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire",
-            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene",
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
+            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(

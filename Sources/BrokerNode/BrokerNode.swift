@@ -275,7 +275,12 @@ package final class BrokerNode {
                 let ingest = try Ingest(
                     loop: loop, settings: context.ingestSettings, connection: connection,
                     appender: appender, producer: producer, metrics: context.ingestMetrics,
-                    log: log.named("ingest"))
+                    log: log.named("ingest"),
+                    tailProgress: {
+                        TailProgress(
+                            sequence: UInt64(clamping: context.tailMetrics.lastSequence.value),
+                            isFollowing: context.status.isFollowing)
+                    })
                 let telemetry =
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil

@@ -20,11 +20,15 @@ package struct IngestSettings: Sendable {
     package var deadLetterTopic: String
     /// Where a partition starts that neither history nor the group knows.
     package var startsAtEnd: Bool
+    /// How many events this node may append beyond what its own tail has read. A node that cannot
+    /// follow history any faster must not write it any faster: the window would let events go
+    /// before every node has seen them.
+    package var eventsAheadOfTailMax: Int
 
     package init(
         topics: [String], patterns: [String], kafka: KafkaSettings, group: KafkaGroupSettings,
         limits: PartitionIngest.Limits, eventBytesMax: Int, deadLetterTopic: String,
-        startsAtEnd: Bool
+        startsAtEnd: Bool, eventsAheadOfTailMax: Int = .max
     ) {
         self.topics = topics
         self.patterns = patterns
@@ -34,6 +38,7 @@ package struct IngestSettings: Sendable {
         self.eventBytesMax = eventBytesMax
         self.deadLetterTopic = deadLetterTopic
         self.startsAtEnd = startsAtEnd
+        self.eventsAheadOfTailMax = eventsAheadOfTailMax
     }
 
     /// Bytes collected or under way before Kafka is left to be the buffer. Enough for a round trip
@@ -49,6 +54,17 @@ package struct IngestSettings: Sendable {
     /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
     /// event without limit.
     static let headersMax = 32
+}
+
+/// How far this node's own tail has come.
+package struct TailProgress: Sendable {
+    package var sequence: UInt64
+    package var isFollowing: Bool
+
+    package init(sequence: UInt64 = 0, isFollowing: Bool = false) {
+        self.sequence = sequence
+        self.isFollowing = isFollowing
+    }
 }
 
 /// Reads this node's share of the partitions and appends it to history.
@@ -104,13 +120,19 @@ package final class Ingest: ReadinessHandler {
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
     private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
     lazy var startRetryTimer = LoopTimer { [weak self] in self?.findStarts() }
+    /// The sequence number of the newest event that this node appended.
+    private var appendedSequence: UInt64 = 0
+    private let tailProgress: @Sendable () -> TailProgress
+    private lazy var paceTimer = LoopTimer { [weak self] in self?.dispatch() }
     private lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
 
     /// Made on the loop.
     package init(
         loop: EventLoop, settings: IngestSettings, connection: RedisConnection,
-        appender: HistoryAppender, producer: KafkaProducer, metrics: IngestMetrics, log: Logger
+        appender: HistoryAppender, producer: KafkaProducer, metrics: IngestMetrics, log: Logger,
+        tailProgress: @escaping @Sendable () -> TailProgress = { TailProgress() }
     ) throws(JSONFieldsError) {
+        self.tailProgress = tailProgress
         self.loop = loop
         self.settings = settings
         self.connection = connection
@@ -134,9 +156,9 @@ package final class Ingest: ReadinessHandler {
     package func stop(within limit: Duration) {
         guard !isStopped else { return }
         isStopped = true
-        for timer in [commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer] {
-            loop.cancel(timer)
-        }
+        for timer in [
+            commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
+        ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
 
@@ -361,6 +383,11 @@ package final class Ingest: ReadinessHandler {
 
     private func sendNext(_ slot: Slot) {
         guard !slot.isUnderWay else { return }
+        guard !isAheadOfTail else {
+            markDirty(slot)
+            if !paceTimer.isScheduled { loop.schedule(paceTimer, after: .milliseconds(1)) }
+            return
+        }
         if slot.ingest.inFlight == nil, slot.ingest.takeBatch() == nil { return }
         send(slot)
     }
@@ -402,7 +429,8 @@ package final class Ingest: ReadinessHandler {
         let action = slot.ingest.finished(outcome)
         heldBytes += slot.ingest.heldBytes - before
         switch outcome {
-        case .appended:
+        case .appended(_, let sequence):
+            appendedSequence = sequence
             metrics.events.add(request.count)
             metrics.batches.add()
             metrics.bytes.add(request.bytes.count)
@@ -421,6 +449,15 @@ package final class Ingest: ReadinessHandler {
         }
         sendNext(slot)
         releaseIfDrained()
+    }
+
+    /// True while this node's own tail has to catch up first. A tail that is not following at all
+    /// holds nothing up: the others need the events.
+    private var isAheadOfTail: Bool {
+        guard settings.eventsAheadOfTailMax < .max else { return false }
+        let tail = tailProgress()
+        guard tail.isFollowing, appendedSequence > tail.sequence else { return false }
+        return appendedSequence - tail.sequence > UInt64(settings.eventsAheadOfTailMax)
     }
 
     private func resend() {
