@@ -108,11 +108,21 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",
-        dependencies: ["Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire"]
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit",
+        ]
+    ),
+    .testTarget(
+        name: "ClusterTests",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit", "ClusterHarness",
+        ]
     ),
     .testTarget(name: "TidyTests"),
 ]

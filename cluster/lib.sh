@@ -369,8 +369,8 @@ start_redis() {
 
 start_kafka() {
     rm -f -- "$run_dir/kafka.bootstrap"
-    start_part kafka rivulet "$BINARY" dev-kafka --brokers 3 --partitions "$DEV_KAFKA_PARTITIONS" \
-        --bootstrap-file "$run_dir/kafka.bootstrap"
+    start_part kafka rivulet "$BINARY" dev-kafka --brokers 3 --channels \
+        --partitions "$DEV_KAFKA_PARTITIONS" --bootstrap-file "$run_dir/kafka.bootstrap"
 }
 
 start_node() {
@@ -410,6 +410,21 @@ http_status() {
 }
 
 node_is_ready() { [[ $(http_status "$(node_port "$1")" /readyz) == 200 ]]; }
+
+# What a node says of itself under a name; empty where it says nothing.
+node_says() {
+    curl -s -m 1 "http://127.0.0.1:$(node_port "$1")/healthz" 2>/dev/null \
+        | jq -r --arg name "$2" '.[$name] // empty' 2>/dev/null || true
+}
+
+# True once each node reads some of the partitions: before that, events wait in Kafka.
+partitions_are_shared() {
+    local number count
+    for ((number = 1; number <= NODES; number++)); do
+        count=$(node_says "$number" partitions)
+        [[ $count =~ ^[0-9]+$ ]] && ((count > 0)) || return 1
+    done
+}
 
 haproxy_is_ready() { [[ $(http_status "$PORT" /readyz) == 200 ]]; }
 
