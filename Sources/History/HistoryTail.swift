@@ -77,7 +77,6 @@ package final class HistoryTail {
     private var topics: [String] = []
     private var newsPosition = "0-0"
     private var isReading = false
-    private var topicsAreFresh = false
     private var layout = BatchLayout()
     package private(set) var lastRead = MonotonicTime.now
     private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
@@ -114,7 +113,7 @@ package final class HistoryTail {
     package func proceed() {
         guard !isReading else { return }
         guard merge != nil else { return findTip() }
-        if merge?.wantsTopics == true, !topicsAreFresh { return refreshTopics() }
+        if merge?.wantsTopics == true { return refreshTopics() }
         read()
     }
 
@@ -164,9 +163,9 @@ package final class HistoryTail {
             switch result {
             case .failure: loop.schedule(retryTimer, after: .milliseconds(200))
             case .success(let reply):
-                topicsAreFresh = true
                 let position = merge?.lastID ?? .zero
                 for index in 0..<reply.count { add(topic: reply[index].text ?? "", from: position) }
+                merge?.topicsWereRead()
                 proceed()
             }
         }
@@ -226,8 +225,7 @@ package final class HistoryTail {
                 entries.append(entry)
             }
         }
-        let outputs = merge.take(entries, wasComplete: isComplete, topicsAreFresh: topicsAreFresh)
-        if !merge.hasHole { topicsAreFresh = false }
+        let outputs = merge.take(entries, wasComplete: isComplete)
         self.merge = merge
         pass(on: outputs)
     }
