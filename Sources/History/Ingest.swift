@@ -115,6 +115,8 @@ package final class Ingest: ReadinessHandler {
     private var isHolding = false
     private var isPaused = false
     private var isStopped = false
+    /// What has been said about topics that do not exist; bounded by the subscription.
+    private var unknownTopics: Set<String> = []
     private(set) package var lastError: String?
     private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
@@ -508,6 +510,8 @@ package final class Ingest: ReadinessHandler {
     // MARK: - Positions
 
     private func commit() {
+        // An idle member is served too: the group puts out one that does not poll.
+        descriptorIsReady(.readable)
         consumer?.commitStored()
         let lag = consumer?.lag.values.reduce(0, +) ?? 0
         metrics.lag.set(lag)
@@ -517,7 +521,13 @@ package final class Ingest: ReadinessHandler {
     private func failed(_ error: KafkaError) {
         lastError = error.description
         guard error.isFatal else {
-            log.warning("Kafka", LogField("error", error))
+            // A topic that is not there yet is read once it is; saying so once is enough.
+            if error.code == .topicUnknown {
+                guard unknownTopics.insert(error.detail).inserted else { return }
+                log.info("waiting for a topic", LogField("detail", error.detail))
+            } else {
+                log.warning("Kafka", LogField("error", error))
+            }
             return
         }
         log.error("the consumer has failed for good; a new one joins", LogField("error", error))
