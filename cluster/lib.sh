@@ -502,7 +502,9 @@ run_logged() {
     pid=$!
     running_command=$pid
     while kill -0 "$pid" 2>/dev/null; do
-        line=$(tail -c 300 "$log" 2>/dev/null | tr '\r' '\n' | grep -v '^ *$' | tail -n 1 || true)
+        # Printable only: tests of hostile bytes print them.
+        line=$(tail -c 300 "$log" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' \
+            | grep -a -v '^ *$' | tail -n 1 || true)
         progress "$what ($((SECONDS - began)) s) ${line:0:60}"
         if ((!on_terminal && SECONDS - told >= 15)); then
             told=$SECONDS

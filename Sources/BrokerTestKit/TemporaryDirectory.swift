@@ -10,7 +10,9 @@ package final class TemporaryDirectory: Sendable {
 
     /// - Parameter name: Begins the directory's name, for whoever finds it.
     package init(_ name: String) throws(Errno) {
-        var template = Array("/tmp/\(name)-XXXXXX".utf8CString)
+        // mkdtemp(3) asks for six of these and replaces them.
+        let ending = String(repeating: "X", count: 6)
+        var template = Array("/tmp/\(name)-\(ending)".utf8CString)
         guard unsafe mkdtemp(&template) != nil else { throw .current }
         path = unsafe template.withUnsafeBufferPointer {
             unsafe String(cString: $0.baseAddress!)
