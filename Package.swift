@@ -85,7 +85,7 @@ let composition: [Target] =
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
             "BrokerCore", "History", "CLinux",
         ],
-        tests: ["BrokerTestKit"]
+        tests: ["BrokerTestKit", "ClusterHarness"]
     )
 
 let programs: [Target] = [
