@@ -31,6 +31,9 @@ let cLibraries: [Target] = [
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    // Debian ships no pkg-config file for wslay.
+    system("CWslay", pkgConfig: nil, apt: "libwslay-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -44,6 +47,7 @@ let pureWire: [Target] =
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
+    + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL"])
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
@@ -56,7 +60,7 @@ let drivers: [Target] =
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire"]
+    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "WebSocketWire"]
 )
 
 let domain: [Target] =
@@ -64,7 +68,7 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux",
+            "NodeConfiguration", "Reactor", "WebSocketWire", "CLinux",
         ]
     )
     + room(
