@@ -82,7 +82,12 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         case .receiving: readRequests()
         case .answering, .flushing: pauseReading()
         case .streaming:
-            if readiness.contains(.peerClosed) { endStream(.peerClosed) } else { discardInput() }
+            // Upgraded, the peer's last bytes are read before its end is found.
+            if readiness.contains(.peerClosed), !flags.contains(.isUpgraded) {
+                endStream(.peerClosed)
+            } else {
+                discardInput()
+            }
         case .rejecting:
             readAndDiscard()
             if phase == .rejecting { rejectRequest() }
@@ -153,7 +158,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         if !flags.contains(.writableIsArmed) { updateInterest() }
     }
 
-    // MARK: - Discarding input
+    // MARK: - Input that is no request
 
     private func discardInput() {
         let limit =
@@ -166,6 +171,9 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     private func readAndDiscard() {
         switch listener.scratch.read(from: number) {
+        case .transferred(let count) where phase == .streaming && flags.contains(.isUpgraded):
+            let scratch = listener.scratch
+            observer?.stream(self, received: scratch.bytes(count))
         case .transferred(let count):
             discardedBytes = Int32(clamping: Int(discardedBytes) + count)
         case .wouldBlock: break

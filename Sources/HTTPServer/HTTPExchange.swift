@@ -23,7 +23,7 @@ package protocol HTTPRequestHandler: AnyObject {
 /// answering a client that has gone meanwhile does nothing. An exchange that is dropped without
 /// an answer answers 500 and closes the connection.
 package final class HTTPExchange {
-    private let connection: HTTP1Connection
+    let connection: HTTP1Connection
     private var isAnswered = false
 
     init(_ connection: HTTP1Connection) { self.connection = connection }
@@ -68,7 +68,7 @@ package final class HTTPExchange {
         return connection.openStream(status: status, headers: headers, observer: observer)
     }
 
-    private func becomeAnswered() {
+    func becomeAnswered() {
         precondition(!isAnswered, "a request is answered twice")
         isAnswered = true
     }

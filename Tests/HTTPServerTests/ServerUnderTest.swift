@@ -27,6 +27,8 @@ final class ServerUnderTest: Sendable {
         var requestsPerLoop: [Int: Int] = [:]
         var ended: [StreamEnd] = []
         var writableCalls = 0
+        /// What peers of upgraded streams have sent.
+        var received: [UInt8] = []
     }
 
     /// What lives on one loop.
@@ -122,7 +124,8 @@ func eventually(_ condition: () -> Bool) -> Bool {
     return true
 }
 
-/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`.
+/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`, and `/upgrade`, which
+/// gives every byte back and finishes after a zero.
 final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
     var waiting: [HTTPExchange] = []
     var streams: [ByteStream] = []
@@ -153,6 +156,10 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
         case "/hostile":
             let value = String(decoding: request.body, as: UTF8.self)
             exchange.respond(status: 200, headers: [("X-Given", value)])
+        case "/upgrade":
+            guard let stream = exchange.upgradeToWebSocket(request, observer: self) else { break }
+            stream.context = streams.count
+            streams.append(stream)
         case "/stream":
             let stream = exchange.openStream(
                 headers: [("Content-Type", "text/event-stream")], observer: self)
@@ -166,6 +173,13 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
             exchange.respond(
                 status: 200, headers: [("Content-Type", "text/plain")], body: Array(text.utf8))
         }
+    }
+
+    func stream(_ stream: ByteStream, received bytes: borrowing Span<UInt8>) {
+        let received = unsafe bytes.withUnsafeBufferPointer { unsafe Array($0) }
+        record.withLock { $0.received += received }
+        if stream.write(received) != .all { stream.abort() }
+        if received.contains(0) { stream.finish() }
     }
 
     func streamIsWritable(_ stream: ByteStream) {
