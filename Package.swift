@@ -87,8 +87,15 @@ let programs: [Target] = [
     .executableTarget(
         name: "rivulet",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire",
-            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene",
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
+            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+        ]
+    ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(
