@@ -13,6 +13,7 @@ enum Program {
     /// In the order of the overview, after `serve`, which reads its own arguments.
     static let commands: [Command] = [
         Command(specification: PublishCommand.specification, run: PublishCommand.run),
+        Command(specification: FeedCommand.specification, run: FeedCommand.run),
         Command(specification: DevKafkaCommand.specification, run: DevKafkaCommand.run),
     ]
 
