@@ -13,6 +13,8 @@ enum Program {
     /// In the order of the overview, after `serve`, which reads its own arguments.
     static let commands: [Command] = [
         Command(specification: PublishCommand.specification, run: PublishCommand.run),
+        Command(specification: TailCommand.specification, run: TailCommand.run),
+        Command(specification: HealthCommand.specification, run: HealthCommand.run),
         Command(specification: FeedCommand.specification, run: FeedCommand.run),
         Command(specification: DevKafkaCommand.specification, run: DevKafkaCommand.run),
     ]
