@@ -48,7 +48,11 @@ let pureWire: [Target] =
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
-    + room("RedisClient", on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"])
+    + room(
+        "RedisClient",
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        tests: ["BrokerTestKit"]
+    )
 
 let server: [Target] = room(
     "HTTPServer",
@@ -68,7 +72,8 @@ let domain: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "Reactor",
             "KafkaClient", "RedisClient", "BrokerCore",
-        ]
+        ],
+        tests: ["BrokerTestKit"]
     )
 
 let composition: [Target] =
@@ -78,9 +83,9 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History",
+            "BrokerCore", "History", "CLinux",
         ],
-        tests: ["BrokerTestKit"]
+        tests: ["BrokerTestKit", "ClusterHarness"]
     )
 
 let programs: [Target] = [
@@ -110,11 +115,21 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",
-        dependencies: ["Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire"]
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit",
+        ]
+    ),
+    .testTarget(
+        name: "ClusterTests",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit", "ClusterHarness",
+        ]
     ),
     .testTarget(name: "TidyTests"),
 ]

@@ -14,6 +14,8 @@ package struct GapNotice: Sendable, Equatable {
         case trimmed
         /// Redis has lost the events.
         case historyLost = "history_lost"
+        /// An entry of history is damaged.
+        case unreadable
         /// The cursor lies ahead of everything that was ever appended here.
         case unknownID = "unknown_id"
     }

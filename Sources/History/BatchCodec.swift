@@ -107,6 +107,8 @@ package struct BatchLayout: Sendable {
     /// Names and values of headers in turn, by event.
     private var headerRanges: [Range<Int>] = []
     private var headerEnds: [Int] = []
+    /// Where reading came to its end.
+    private var readEnd = 0
 
     package init() {}
 
@@ -139,27 +141,35 @@ package struct BatchLayout: Sendable {
         guard !bytes.isEmpty, bytes[0] == BatchEncoding.version else {
             throw BatchCodecError(
                 detail: bytes.isEmpty
-                    ? "it is empty" : "version \(bytes[0]), this node reads \(BatchEncoding.version)")
+                    ? "it is empty"
+                    : "version \(bytes[0]), this node reads \(BatchEncoding.version)")
         }
         do throws(ByteReaderError) {
-            try readEvents(bytes.extracting(1..<bytes.count), base: base)
+            try readEvents(bytes.extracting(1..<bytes.count), base: base, atMost: count)
         } catch {
             throw BatchCodecError(detail: "\(error)")
         }
         guard values.count == count else {
             throw BatchCodecError(detail: "holds \(values.count) events, its count says \(count)")
         }
+        guard readEnd == bytes.count else {
+            throw BatchCodecError(detail: "holds more events than the \(count) of its count")
+        }
     }
 
+    /// Reads no more than `count` events, because each takes many times its bytes in a layout.
+    ///
     /// `bytes` are those after the version; the ranges count it.
-    private mutating func readEvents(_ bytes: Span<UInt8>, base: Int64) throws(ByteReaderError) {
+    private mutating func readEvents(_ bytes: Span<UInt8>, base: Int64, atMost count: Int)
+        throws(ByteReaderError)
+    {
         func shifted(_ range: Range<Int>) -> Range<Int> {
             (range.lowerBound + 1)..<(range.upperBound + 1)
         }
         var reader = ByteReader(bytes)
         var offset = base
         var timestamp: Int64 = 0
-        while !reader.isAtEnd {
+        while !reader.isAtEnd, values.count < count {
             offset &+= Int64(bitPattern: try reader.readVarint())
             timestamp &+= try reader.readSignedVarint()
             let flags = try reader.readByte()
@@ -179,5 +189,6 @@ package struct BatchLayout: Sendable {
             offsets.append(offset)
             timestamps.append(timestamp)
         }
+        readEnd = reader.offset + 1
     }
 }

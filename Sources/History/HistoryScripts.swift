@@ -23,25 +23,30 @@ package enum HistoryScripts {
             if last <= hw then return {0, hw} end
             if base <= hw then return {1, hw} end
             if hw < expected then return {2, hw} end
-            redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
             local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
             local ms, n = tonumber(seq[1] or '0'), tonumber(seq[2] or '0')
             local count = tonumber(ARGV[6])
-            if count == 0 then return {3, ms, n} end
+            if count == 0 then
+              redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
+              return {3, ms, n}
+            end
             local time = redis.call('TIME')
             local now = time[1] * 1000 + math.floor(time[2] / 1000)
             if now > ms then ms = now end
             n = n + count
-            redis.call('HSET', KEYS[1], 'ms', string.format('%.0f', ms), 'n', string.format('%.0f', n))
             local id = string.format('%.0f-%.0f', ms, n)
-            if redis.call('SADD', KEYS[6], ARGV[1]) == 1 then
-              redis.call('XADD', KEYS[7], '*', 't', ARGV[1])
-            end
             redis.call('XADD', KEYS[2], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', ARGV[7])
             if ARGV[11] == '' then
               redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6])
             else
               redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'x', ARGV[11])
+            end
+            -- Only now: a script that fails takes nothing back, and a mark without its events
+            -- would be a loss.
+            redis.call('HSET', KEYS[1], 'ms', string.format('%.0f', ms), 'n', string.format('%.0f', n))
+            redis.call('HSET', KEYS[4], ARGV[2], ARGV[4])
+            if redis.call('SADD', KEYS[6], ARGV[1]) == 1 then
+              redis.call('XADD', KEYS[7], '*', 't', ARGV[1])
             end
             local floor = redis.call('HMGET', KEYS[5], 'id', 'events')
             local floorid, events = floor[1] or '0-0', tonumber(floor[2] or '0') + count

@@ -58,6 +58,9 @@ package struct PartitionIngest {
     /// had not seen yet. Reading this many again repeats events rather than losing one.
     package static let rewindAfterTotalLoss: Int64 = 1000
 
+    /// At most what an event takes in a batch besides its own bytes: numbers, flags and lengths.
+    private static let eventOverhead = 36
+
     private struct Open {
         var encoding: BatchEncoding
         var offsets: [Int64] = []
@@ -72,6 +75,8 @@ package struct PartitionIngest {
     /// The highest offset read; records at or below it are old ones.
     private var read: Int64
     private var open: [Open] = []
+    /// The bytes of all open batches, because their sum is asked for with every record.
+    private var openBytes = 0
     package private(set) var inFlight: AppendRequest?
     private let limits: Limits
     /// Dead letters whose delivery Kafka has not confirmed. The offsets they stand for may not
@@ -87,9 +92,7 @@ package struct PartitionIngest {
     }
 
     /// Bytes collected or under way.
-    package var heldBytes: Int {
-        open.reduce(inFlight?.bytes.count ?? 0) { $0 + $1.encoding.writer.count }
-    }
+    package var heldBytes: Int { openBytes + (inFlight?.bytes.count ?? 0) }
 
     /// True where a record at `offset` is new to this partition.
     package func isNew(_ offset: Int64) -> Bool { offset > read }
@@ -99,7 +102,10 @@ package struct PartitionIngest {
         offset: Int64, timestamp: Int64, key: borrowing Span<UInt8>, hasKey: Bool,
         headers: [(name: [UInt8], value: [UInt8])], value: borrowing Span<UInt8>
     ) {
-        let index = openBatch(for: offset, adding: value.count + key.count)
+        var size = value.count + key.count
+        for header in headers { size += header.name.count + header.value.count + 10 }
+        let index = openBatch(for: offset, adding: size + Self.eventOverhead)
+        let before = open[index].encoding.writer.count
         if offset != open[index].encoding.base + Int64(open[index].offsets.count) {
             open[index].isSparse = true
         }
@@ -108,6 +114,7 @@ package struct PartitionIngest {
             value: value)
         open[index].offsets.append(offset)
         open[index].last = offset
+        openBytes += open[index].encoding.writer.count - before
         read = offset
     }
 
@@ -126,6 +133,7 @@ package struct PartitionIngest {
     package mutating func takeBatch() -> AppendRequest? {
         guard inFlight == nil, deadLettersOutstanding == 0, !open.isEmpty else { return nil }
         let batch = open.removeFirst()
+        openBytes -= batch.encoding.writer.count
         var sparse = ByteWriter()
         if batch.isSparse {
             var previous = batch.encoding.base
@@ -162,7 +170,7 @@ package struct PartitionIngest {
         case .redisLostData(let mark):
             let lostFrom = mark >= 0 ? mark : max(-1, highWater - Self.rewindAfterTotalLoss)
             inFlight = nil
-            open.removeAll()
+            dropOpen()
             highWater = mark
             read = lostFrom
             return .rewind(to: lostFrom + 1)
@@ -172,9 +180,14 @@ package struct PartitionIngest {
     /// Forgets everything collected and starts again at `offset`, which Kafka will be read from.
     package mutating func restart(at offset: Int64, highWater: Int64) {
         inFlight = nil
-        open.removeAll()
+        dropOpen()
         self.highWater = highWater
         read = offset - 1
+    }
+
+    private mutating func dropOpen() {
+        open.removeAll()
+        openBytes = 0
     }
 
     private mutating func openBatch(for offset: Int64, adding bytes: Int) -> Int {
@@ -186,6 +199,7 @@ package struct PartitionIngest {
             return last
         }
         open.append(Open(encoding: BatchEncoding(base: offset), last: offset))
+        openBytes += open[open.count - 1].encoding.writer.count
         return open.count - 1
     }
 

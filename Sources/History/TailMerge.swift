@@ -37,23 +37,27 @@ package struct TailMerge<Payload> {
     /// The ID of the last event given out.
     package private(set) var lastID: EventID
     private var waiting: [Entry] = []
-    private var completeReadsWithHole = 0
+    /// A read of every stream to its end has shown the present hole.
+    private var holeIsConfirmed = false
+    /// The topics were read after that.
+    private var topicsAreFresh = false
 
     package init(after tip: EventID) { lastID = tip }
 
     /// True while batches wait for something before them.
     package var hasHole: Bool { !waiting.isEmpty }
 
-    /// True once a read of every stream to its end has left a hole: look for new topics.
-    package var wantsTopics: Bool { completeReadsWithHole > 0 }
+    /// True once a read of every stream to its end has left a hole: read the set of topics, then
+    /// call ``topicsWereRead()``.
+    package var wantsTopics: Bool { holeIsConfirmed && !topicsAreFresh }
+
+    /// The set of topics was read, and all of them are among the streams of the next read.
+    package mutating func topicsWereRead() { topicsAreFresh = holeIsConfirmed }
 
     /// Takes what one read of the streams returned.
     ///
     /// - Parameter wasComplete: Every stream was read to its end at one instant.
-    /// - Parameter topicsAreFresh: The set of topics was read after the hole was first seen.
-    package mutating func take(
-        _ entries: [Entry], wasComplete: Bool, topicsAreFresh: Bool
-    ) -> [Output] {
+    package mutating func take(_ entries: [Entry], wasComplete: Bool) -> [Output] {
         // A batch that is there already (a stream was read again) is not taken twice.
         for entry in entries where entry.lastID > lastID {
             let isKnown = waiting.contains { $0.lastID == entry.lastID }
@@ -61,30 +65,30 @@ package struct TailMerge<Payload> {
         }
         waiting.sort { $0.lastID < $1.lastID }
         var outputs: [Output] = []
+        let before = lastID
         release(into: &outputs)
-        guard hasHole else {
-            completeReadsWithHole = 0
+        if !hasHole || lastID != before { forgetHole() }
+        guard wasComplete, let next = waiting.first else { return outputs }
+        guard topicsAreFresh else {
+            holeIsConfirmed = true
             return outputs
         }
-        guard wasComplete else { return outputs }
-        completeReadsWithHole += 1
-        guard completeReadsWithHole > 2, topicsAreFresh, let next = waiting.first else {
-            return outputs
-        }
-        completeReadsWithHole = 0
-        if next.firstSequence <= lastID.sequence {
-            let before = EventID(
-                milliseconds: next.lastID.milliseconds, sequence: next.firstSequence - 1)
-            outputs.append(.regressed(from: lastID, to: before))
-            lastID = before
-        } else {
-            let before = EventID(
-                milliseconds: next.lastID.milliseconds, sequence: next.firstSequence - 1)
-            outputs.append(.gap(from: lastID, to: before))
-            lastID = before
-        }
+        // What fills a hole was appended before the batch behind it, its topic's name included. It
+        // would have been in this read of all topics.
+        forgetHole()
+        let resume = EventID(
+            milliseconds: next.lastID.milliseconds, sequence: next.firstSequence &- 1)
+        outputs.append(
+            next.firstSequence <= lastID.sequence
+                ? .regressed(from: lastID, to: resume) : .gap(from: lastID, to: resume))
+        lastID = resume
         release(into: &outputs)
         return outputs
+    }
+
+    private mutating func forgetHole() {
+        holeIsConfirmed = false
+        topicsAreFresh = false
     }
 
     private mutating func release(into outputs: inout [Output]) {

@@ -21,16 +21,17 @@ struct ClientConfiguration: ~Copyable {
         for (name, value) in Self.common { try set(name, value) }
         // Since 2.2: before it a full prefetch queue waits a second, whatever is set.
         setWhereKnown("fetch.queue.backoff.ms", "20")
-        let fixed = Set(reserved.map(\.0) + ["bootstrap.servers", "client.id"])
+        let fixed = Set(reserved.map(\.0) + ["bootstrap.servers", "client.id", "log.queue"])
         for (name, value) in settings.properties.sorted(by: { $0.key < $1.key }) {
             guard !fixed.contains(Self.canonical(name)) else {
                 throw KafkaError(
                     .configurationInvalid,
-                    "property \"\(name)\" cannot be set: Rivulet's guarantees rest on its value")
+                    "property \"\(name)\" cannot be set here: Rivulet sets it itself")
             }
             try set(name, value)
         }
         for (name, value) in reserved { try set(name, value) }
+        try set("log.queue", "true")
     }
 
     deinit { unsafe rd_kafka_conf_destroy(conf) }
@@ -52,48 +53,45 @@ struct ClientConfiguration: ~Copyable {
         case "request.required.acks": "acks"
         case "queue.buffering.max.ms": "linger.ms"
         case "delivery.timeout.ms": "message.timeout.ms"
+        case "auto.commit.enable": "enable.auto.commit"
         default: name
         }
     }
 
     func set(_ name: String, _ value: String) throws(KafkaError) {
         guard let problem = attempt(name, value) else { return }
-        throw KafkaError(.configurationInvalid, "property \"\(name)\": \(problem.text)")
+        throw KafkaError(.configurationInvalid, "property \"\(name)\": \(problem)")
     }
 
     /// Sets a property that only newer versions have.
     func setWhereKnown(_ name: String, _ value: String) { _ = attempt(name, value) }
 
-    private func attempt(_ name: String, _ value: String) -> (text: String, isUnknown: Bool)? {
+    /// What is wrong with the property, or `nil`.
+    private func attempt(_ name: String, _ value: String) -> String? {
         var text = [CChar](repeating: 0, count: 512)
         let result = unsafe rd_kafka_conf_set(conf, name, value, &text, text.count)
         guard result != RD_KAFKA_CONF_OK else { return nil }
-        return (Self.string(text), result == RD_KAFKA_CONF_UNKNOWN)
+        return Self.string(text)
     }
 
     static func string(_ buffer: [CChar]) -> String {
         unsafe buffer.withUnsafeBufferPointer { unsafe String(cString: $0.baseAddress!) }
     }
 
-    /// Asks for these kinds of event instead of callbacks.
-    func enableEvents(_ events: Int32) { unsafe rd_kafka_conf_set_events(conf, events) }
-
-    /// Creates the client.
-    consuming func start(_ type: rd_kafka_type_t, log: Logger) throws(KafkaError) -> ClientHandle {
-        let relay = LogRelay(log)
-        // The client's reference; it is given back after rd_kafka_destroy has returned.
-        let opaque = unsafe Unmanaged.passRetained(relay)
-        unsafe rd_kafka_conf_set_opaque(conf, opaque.toOpaque())
-        unsafe rd_kafka_conf_set_log_cb(conf, logCallback)
+    /// Creates the client. It tells these kinds of event, and its log lines, through its queue.
+    consuming func start(_ type: rd_kafka_type_t, events: Int32, log: Logger) throws(KafkaError)
+        -> ClientHandle
+    {
+        unsafe rd_kafka_conf_set_events(conf, events | RD_KAFKA_EVENT_LOG)
         var text = [CChar](repeating: 0, count: 512)
         // rd_kafka_new frees the configuration only where it succeeds.
         guard let client = unsafe rd_kafka_new(type, conf, &text, text.count) else {
-            unsafe opaque.release()
             _ = consume self
             throw KafkaError(.configurationInvalid, Self.string(text))
         }
         discard self
-        return unsafe ClientHandle(client, relay: opaque, log: log)
+        unsafe rd_kafka_set_log_queue(client, nil)
+        return unsafe ClientHandle(client, log: log)
     }
 }
 

@@ -11,9 +11,9 @@ import PosixIO
 /// ``destroy(flags:)`` exactly once, when no other call can follow.
 @safe
 final class ClientHandle: @unchecked Sendable {
-    // @unchecked: both pointers are set once in init, and what they point at locks itself.
+    // @unchecked: the pointer is set once in init, and what it points at locks itself.
     let client: OpaquePointer
-    private let relay: Unmanaged<LogRelay>
+    let relay: LogRelay
     let log: Logger
     private let queries = Lock<Queries>(Queries())
 
@@ -25,9 +25,9 @@ final class ClientHandle: @unchecked Sendable {
         var isClosed = false
     }
 
-    init(_ client: OpaquePointer, relay: Unmanaged<LogRelay>, log: Logger) {
+    init(_ client: OpaquePointer, log: Logger) {
         unsafe self.client = client
-        unsafe self.relay = relay
+        relay = LogRelay(log)
         self.log = log
     }
 
@@ -57,7 +57,6 @@ final class ClientHandle: @unchecked Sendable {
         }
         for thread in threads { thread.join() }
         unsafe rd_kafka_destroy_flags(client, flags)
-        unsafe relay.release()
     }
 
     /// The error that put the client beyond repair, if there is one.
@@ -66,6 +65,13 @@ final class ClientHandle: @unchecked Sendable {
         let code = unsafe rd_kafka_fatal_error(client, &text, text.count)
         guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return nil }
         return KafkaError(code, ClientConfiguration.string(text), isFatal: true)
+    }
+
+    /// True once a group has answered a request to join.
+    var hasMemberID: Bool {
+        guard let id = unsafe rd_kafka_memberid(client) else { return false }
+        defer { unsafe rd_kafka_mem_free(client, id) }
+        return unsafe id.pointee != 0
     }
 
     // MARK: - Blocking questions

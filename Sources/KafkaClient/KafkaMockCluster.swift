@@ -44,6 +44,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
         case coordinatorNotAvailable
         case rebalanceInProgress
         case illegalGeneration
+        case unknownMember
         case messageTooLarge
         case requestTimedOut
         case topicAuthorizationFailed
@@ -55,6 +56,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
             case .coordinatorNotAvailable: RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .illegalGeneration: RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION
+            case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
             case .messageTooLarge: RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             case .requestTimedOut: RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
@@ -70,7 +72,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
         let settings = KafkaSettings(bootstrapServers: ["localhost:0"], clientID: "mock")
         // The client that carries the mock connects nowhere and would complain about that.
         let configuration = try ClientConfiguration(settings, reserved: [("log_level", "2")])
-        let handle = try configuration.start(RD_KAFKA_PRODUCER, log: log)
+        let handle = try configuration.start(RD_KAFKA_PRODUCER, events: 0, log: log)
         guard let cluster = unsafe rd_kafka_mock_cluster_new(handle.client, Int32(brokers)) else {
             handle.destroy(flags: 0)
             throw KafkaError(.other, "librdkafka could not start a mock cluster")

@@ -31,9 +31,28 @@ package final class KafkaProducer: Sendable {
 
     /// What the owner and the reporting thread share.
     private final class ReportState: Sendable {
-        // Relaxed but for `isStopping`, whose release and acquire order the last flush before it.
+        // `isStopping` and `outstanding` release and acquire: what was done before the stop, or
+        // before a record was handed over, is seen by the reporting thread. librdkafka's own
+        // locks say so as well, but the thread sanitizer does not see those.
         let isStopping = Atomic<Bool>(false)
         let failures = Atomic<UInt64>(0)
+        let outstanding = Atomic<Int>(0)
+        /// Calls that use the client at this moment; it is not ended before they have returned.
+        let users = Atomic<Int>(0)
+
+        /// Lends the client to `body`, unless it is being ended.
+        ///
+        /// Sequentially consistent: of a call that begins and a stop, one sees the other.
+        func use<Result>(_ body: () throws(KafkaError) -> Result) throws(KafkaError) -> Result {
+            users.wrappingAdd(1, ordering: .sequentiallyConsistent)
+            defer { users.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+            guard !isStopping.load(ordering: .sequentiallyConsistent) else {
+                throw KafkaError(.closed, "the producer is closed")
+            }
+            return try body()
+        }
+
+        func stop() { isStopping.store(true, ordering: .sequentiallyConsistent) }
     }
 
     /// Keeps a completion while librdkafka carries its address with the record.
@@ -50,8 +69,8 @@ package final class KafkaProducer: Sendable {
         log: Logger
     ) throws(KafkaError) {
         let configuration = try ClientConfiguration(settings, reserved: producer.properties())
-        configuration.enableEvents(RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR)
-        let handle = try configuration.start(RD_KAFKA_PRODUCER, log: log)
+        let events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR
+        let handle = try configuration.start(RD_KAFKA_PRODUCER, events: events, log: log)
         self.handle = handle
         self.settings = settings
         messageMaxBytes = producer.messageMaxBytes
@@ -59,7 +78,7 @@ package final class KafkaProducer: Sendable {
         reports = NamedThread("kafka-reports") { Self.report(handle, state) }
     }
 
-    deinit { state.isStopping.store(true, ordering: .releasing) }
+    deinit { state.stop() }
 
     /// Hands a record over for sending; the bytes are copied.
     ///
@@ -83,7 +102,18 @@ package final class KafkaProducer: Sendable {
                 .messageTooLarge,
                 "record of \(size) bytes for topic \"\(topic)\"; at most \(messageMaxBytes)")
         }
+        try state.use { () throws(KafkaError) in
+            try submit(topic, partition, key, value, headers, timestamp, completion)
+        }
+    }
+
+    private func submit(
+        _ topic: String, _ partition: Int32, _ key: Span<UInt8>?, _ value: Span<UInt8>?,
+        _ headers: [(name: String, value: [UInt8])], _ timestamp: Int64?, _ completion: Completion?
+    ) throws(KafkaError) {
         let waiting = unsafe completion.map { unsafe Unmanaged.passRetained(Waiting($0)) }
+        // Before it is handed over: the report may come before this call returns.
+        state.outstanding.wrappingAdd(1, ordering: .releasing)
         let error = unsafe withBytes(of: key) { key in
             unsafe withBytes(of: value) { value in
                 unsafe send(
@@ -91,6 +121,7 @@ package final class KafkaProducer: Sendable {
             }
         }
         guard let error = unsafe error else { return }
+        state.outstanding.wrappingSubtract(1, ordering: .relaxed)
         unsafe waiting?.release()
         throw unsafe KafkaError(taking: error, about: "topic \"\(topic)\"")
     }
@@ -151,19 +182,25 @@ package final class KafkaProducer: Sendable {
 
     /// Sends what waits and waits for its deliveries; false where some are still out.
     package func flush(within limit: Duration) -> Bool {
-        unsafe rd_kafka_flush(handle.client, limit.kafkaMilliseconds)
-            == RD_KAFKA_RESP_ERR_NO_ERROR
+        do throws(KafkaError) {
+            return try state.use {
+                unsafe rd_kafka_flush(handle.client, limit.kafkaMilliseconds)
+                    == RD_KAFKA_RESP_ERR_NO_ERROR
+            }
+        } catch { return outstanding == 0 }
     }
 
     /// Records handed over and not yet reported.
-    package var outstanding: Int { unsafe Int(rd_kafka_outq_len(handle.client)) }
+    package var outstanding: Int { state.outstanding.load(ordering: .relaxed) }
 
     /// Records that failed, with or without a completion.
     package var failures: UInt64 { state.failures.load(ordering: .relaxed) }
 
     /// The error after which every ``produce(topic:partition:key:value:headers:timestamp:completion:)``
     /// fails, if there is one.
-    package var fatalError: KafkaError? { handle.fatalError }
+    package var fatalError: KafkaError? {
+        do throws(KafkaError) { return try state.use { handle.fatalError } } catch { return error }
+    }
 
     /// How many partitions the topic has. Blocks; meant for start-up, to fail early and clearly.
     ///
@@ -181,7 +218,9 @@ package final class KafkaProducer: Sendable {
 
     /// All topics of the cluster. Blocks.
     package func topics(within limit: Duration) throws(KafkaError) -> [KafkaTopic] {
-        try handle.topics(servers: settings.bootstrapServers, within: limit)
+        try state.use { () throws(KafkaError) in
+            try handle.topics(servers: settings.bootstrapServers, within: limit)
+        }
     }
 
     /// Sends what waits, then ends the client; returns after `limit` at the latest.
@@ -190,10 +229,10 @@ package final class KafkaProducer: Sendable {
     @discardableResult
     package func close(within limit: Duration) -> Bool {
         let deadline = MonotonicTime.now + limit
-        let flushed = state.isStopping.load(ordering: .acquiring) || flush(within: limit)
-        state.isStopping.store(true, ordering: .releasing)
-        let left = max(.milliseconds(200), deadline - MonotonicTime.now)
-        return reports.join(within: left) && flushed
+        // Some of the time is kept for librdkafka's threads to end.
+        let flushed = flush(within: limit - min(limit / 4, .milliseconds(500)))
+        state.stop()
+        return reports.join(within: max(.zero, deadline - MonotonicTime.now)) && flushed
     }
 
     // MARK: - The reporting thread
@@ -201,7 +240,9 @@ package final class KafkaProducer: Sendable {
     /// Serves deliveries until told to stop, then ends the client.
     private static func report(_ handle: ClientHandle, _ state: ReportState) {
         guard let queue = unsafe rd_kafka_queue_get_main(handle.client) else { return }
-        while !state.isStopping.load(ordering: .acquiring) {
+        while !state.isStopping.load(ordering: .sequentiallyConsistent)
+            || state.users.load(ordering: .sequentiallyConsistent) > 0
+        {
             guard let event = unsafe rd_kafka_queue_poll(queue, 100) else { continue }
             unsafe serve(event, handle, state)
         }
@@ -219,16 +260,18 @@ package final class KafkaProducer: Sendable {
         _ event: OpaquePointer, _ handle: ClientHandle, _ state: ReportState
     ) {
         defer { unsafe rd_kafka_event_destroy(event) }
-        guard unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR else {
+        switch unsafe rd_kafka_event_type(event) {
+        case RD_KAFKA_EVENT_DR:
+            while let message = unsafe rd_kafka_event_message_next(event) {
+                unsafe report(message, state)
+            }
+        case RD_KAFKA_EVENT_LOG: unsafe handle.relay.take(event)
+        case RD_KAFKA_EVENT_ERROR:
             // librdkafka logs what its errors say; only a fatal one changes anything here.
             if let fatal = handle.fatalError {
-                handle.log.error(
-                    "the Kafka producer cannot go on", LogField("error", "\(fatal)"))
+                handle.log.error("the Kafka producer cannot go on", LogField("error", "\(fatal)"))
             }
-            return
-        }
-        while let message = unsafe rd_kafka_event_message_next(event) {
-            unsafe report(message, state)
+        default: break
         }
     }
 
@@ -236,6 +279,7 @@ package final class KafkaProducer: Sendable {
         _ message: UnsafePointer<rd_kafka_message_t>, _ state: ReportState
     ) {
         let code = unsafe message.pointee.err
+        state.outstanding.wrappingSubtract(1, ordering: .acquiringAndReleasing)
         if code != RD_KAFKA_RESP_ERR_NO_ERROR {
             state.failures.wrappingAdd(1, ordering: .relaxed)
         }

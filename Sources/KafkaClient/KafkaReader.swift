@@ -47,8 +47,8 @@ package final class KafkaReader {
                 ("queued.max.messages.kbytes", "\(max(1, queuedBytesMax / 1024))"),
                 ("allow.auto.create.topics", "false"),
             ])
-        configuration.enableEvents(RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH)
-        let handle = try configuration.start(RD_KAFKA_CONSUMER, log: log)
+        let events = RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH
+        let handle = try configuration.start(RD_KAFKA_CONSUMER, events: events, log: log)
         unsafe rd_kafka_poll_set_consumer(handle.client)
         guard let queue = unsafe rd_kafka_queue_get_consumer(handle.client) else {
             handle.destroy(flags: RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
@@ -63,6 +63,7 @@ package final class KafkaReader {
 
     /// Reads these partitions from these offsets, and no others.
     package func assign(_ positions: [(TopicPartition, KafkaOffset)]) throws(KafkaError) {
+        guard !isClosed else { throw KafkaError(.closed, "the reader is closed") }
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, rawOffset: position.raw) }
         let code = unsafe rd_kafka_assign(handle.client, list.pointer)
@@ -86,9 +87,12 @@ package final class KafkaReader {
             return true
         }
         defer { unsafe rd_kafka_event_destroy(event) }
-        if unsafe rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR {
+        switch unsafe rd_kafka_event_type(event) {
+        case RD_KAFKA_EVENT_ERROR:
             let lent = unsafe Self.problem(event)
             body(lent)
+        case RD_KAFKA_EVENT_LOG: unsafe handle.relay.take(event)
+        default: break
         }
         return true
     }
@@ -116,7 +120,8 @@ package final class KafkaReader {
 
     /// All topics of the cluster. Blocks.
     package func topics(within limit: Duration) throws(KafkaError) -> [KafkaTopic] {
-        try handle.topics(servers: settings.bootstrapServers, within: limit)
+        guard !isClosed else { throw KafkaError(.closed, "the reader is closed") }
+        return try handle.topics(servers: settings.bootstrapServers, within: limit)
     }
 
     /// Ends the client; returns after `limit` at the latest, while a thread goes on ending it.

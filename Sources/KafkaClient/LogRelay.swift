@@ -7,7 +7,10 @@ import PosixIO
 
 /// Passes librdkafka's log lines on to ours, and keeps a broker that is away from flooding it.
 ///
-/// Threads: any of librdkafka's.
+/// The lines come as events, on the thread that serves the client. librdkafka's log callback would
+/// run on all of librdkafka's own threads, also on those of a client that was given up.
+///
+/// Threads: any.
 final class LogRelay: Sendable {
     /// Lines of one facility within ``window`` before the rest are only counted. A facility is
     /// librdkafka's word for a kind of line, such as `FAIL` or `REBALANCE`.
@@ -29,7 +32,9 @@ final class LogRelay: Sendable {
 
     /// Takes one line. `level` is syslog's: 0 is the most severe.
     func line(level: Int32, facility: String, text: String) {
-        guard let suppressed = admit(facility, at: .now) else { return }
+        // Said of brokers before 0.11 and of the development broker, at each metadata request, and
+        // of no use to anybody.
+        guard facility != "AUTOCREATE", let suppressed = admit(facility, at: .now) else { return }
         let fields = LogField("facility", facility)
         let more = LogField("suppressed", suppressed)
         switch level {
@@ -64,18 +69,16 @@ final class LogRelay: Sendable {
     }
 }
 
-/// Called by librdkafka on whichever of its threads has something to say.
-///
-/// The opaque pointer is the ``LogRelay`` that ``ClientConfiguration`` retained for the client;
-/// it lives until after `rd_kafka_destroy` has returned.
-func logCallback(
-    _ client: OpaquePointer?, _ level: Int32, _ facility: UnsafePointer<CChar>?,
-    _ text: UnsafePointer<CChar>?
-) {
-    guard let client = unsafe client, let opaque = unsafe rd_kafka_opaque(client),
-        let facility = unsafe facility, let text = unsafe text
-    else { return }
-    let relay = unsafe Unmanaged<LogRelay>.fromOpaque(opaque).takeUnretainedValue()
-    unsafe relay.line(
-        level: level, facility: String(cString: facility), text: String(cString: text))
+extension LogRelay {
+    /// Takes one log event.
+    func take(_ event: OpaquePointer) {
+        var facility: UnsafePointer<CChar>?
+        var text: UnsafePointer<CChar>?
+        var level: Int32 = 0
+        guard unsafe rd_kafka_event_log(event, &facility, &text, &level) == 0,
+            let facility = unsafe facility, let text = unsafe text
+        else { return }
+        unsafe line(
+            level: level, facility: String(cString: facility), text: String(cString: text))
+    }
 }

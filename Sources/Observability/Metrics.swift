@@ -65,6 +65,7 @@ package final class MetricsRegistry: Sendable {
         case gauge(Gauge)
         case histogram(DurationHistogram)
         case computed(@Sendable () -> Double)
+        case computedCount(@Sendable () -> UInt64)
     }
 
     private struct Series: Sendable {
@@ -125,6 +126,15 @@ package final class MetricsRegistry: Sendable {
         families.withLock { Self.add(name, help, "gauge", series, &$0) }
     }
 
+    /// Registers a counter that somebody else keeps and that is asked for when metrics are read.
+    package func counter(
+        _ name: String, _ help: String, _ labels: [(String, String)] = [],
+        reading: @escaping @Sendable () -> UInt64
+    ) {
+        let series = Series(labels: Self.render(labels), source: .computedCount(reading))
+        families.withLock { Self.add(name, help, "counter", series, &$0) }
+    }
+
     /// Registers a histogram of durations. `name` ends with `_seconds`.
     package func histogram(_ name: String, _ help: String, _ labels: [(String, String)] = [])
         -> DurationHistogram
@@ -153,6 +163,7 @@ package final class MetricsRegistry: Sendable {
         case .counter(let counter): return "\(name)\(braces) \(counter.value)\n"
         case .gauge(let gauge): return "\(name)\(braces) \(gauge.value)\n"
         case .computed(let read): return "\(name)\(braces) \(read())\n"
+        case .computedCount(let read): return "\(name)\(braces) \(read())\n"
         case .histogram(let histogram):
             let comma = series.labels.isEmpty ? "" : "\(series.labels),"
             var text = ""

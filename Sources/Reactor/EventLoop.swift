@@ -89,6 +89,28 @@ package final class EventLoop: @unchecked Sendable {
         return outcome.accepted
     }
 
+    /// Runs `body` on the loop and waits for what it returns; `nil` where the loop has stopped.
+    ///
+    /// For starting and stopping, from a thread that is no loop.
+    @discardableResult
+    package func answer<Value: Sendable>(_ body: @escaping @Sendable () -> Value) -> Value? {
+        precondition(!isCurrent, "loop \(name) would wait for itself")
+        let result = Lock<Value?>(nil)
+        let done = eventfd(0, Int32(EFD_CLOEXEC))
+        precondition(done >= 0, "eventfd: \(Errno.current)")
+        let signal = OwnedDescriptor(adopting: done)
+        let accepted = post {
+            let value = body()
+            result.withLock { $0 = value }
+            var one: UInt64 = 1
+            _ = unsafe write(done, &one, 8)
+        }
+        guard accepted else { return nil }
+        var count: UInt64 = 0
+        while unsafe read(signal.number, &count, 8) < 0, errno == EINTR {}
+        return result.withLock { $0 }
+    }
+
     package var isCurrent: Bool { threadID.load(ordering: .relaxed) == Self.callingThread }
 
     /// Asks the loop to end after the work posted so far.
@@ -332,7 +354,7 @@ package protocol EndOfTurnWork: AnyObject {
 package final class LoopBound<Value>: @unchecked Sendable {
     // @unchecked: `value` is given out only on its loop, which the getter checks.
     private let stored: Value
-    private let loop: EventLoop
+    package let loop: EventLoop
 
     /// Must be made on the loop, or before the loop has started by the thread that made `value`.
     package init(_ value: Value, on loop: EventLoop) {

@@ -123,7 +123,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     /// Sends `command` at the end of the turn.
     ///
     /// Fails with ``RedisError/Code/notConnected`` where the connection is not ``State/ready``, and
-    /// with ``RedisError/Code/pipelineFull`` where too much waits; both on the next turn.
+    /// with ``RedisError/Code/pipelineFull`` where too much waits, on the next turn.
     ///
     /// - Parameter deadline: How long the reply may take, from now; `commandTimeout` by default.
     package func send(
@@ -133,6 +133,11 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
         metrics?.commands.add()
         guard state == .ready else {
             return reject(completion, .notConnected, "not connected to \(settings.address)")
+        }
+        guard command.byteCount <= settings.pipelineBytesMax else {
+            let limit =
+                "\(command.byteCount) bytes, above the limit of \(settings.pipelineBytesMax)"
+            return reject(completion, .commandTooLarge, "the command has \(limit)")
         }
         guard pending.count < settings.pipelineDepthMax,
             pending.byteCount + command.byteCount <= settings.pipelineBytesMax
@@ -179,8 +184,11 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     }
 
     private func sendHandshake() {
+        // The attempt as a whole has a deadline, so its steps need none.
         func ask(_ command: RedisCommand, _ step: HandshakeStep) {
-            enqueue(command, .handshake(step), for: settings.connectTimeout)
+            enqueue(
+                command, .handshake(step), queuedAt: .now,
+                deadline: MonotonicTime(nanoseconds: .max), evalsha: nil)
         }
         if let password = settings.password {
             let command = RedisCommand("AUTH")

@@ -12,6 +12,8 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
         case notConnected
         /// Too many commands or bytes wait for replies; nothing was sent.
         case pipelineFull
+        /// The command alone is larger than the pipeline may ever hold.
+        case commandTooLarge
         /// ``RedisConnection/stop()`` was called.
         case closed
         /// The command's own deadline passed.
@@ -47,7 +49,7 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
     /// where that is certain: the command had not been written whole, or the server refused it.
     package let mayHaveExecuted: Bool
 
-    init(_ code: Code, _ detail: String, mayHaveExecuted: Bool = false) {
+    package init(_ code: Code, _ detail: String, mayHaveExecuted: Bool = false) {
         self.code = code
         self.detail = detail
         self.mayHaveExecuted = mayHaveExecuted
@@ -56,7 +58,8 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
             .connectFailed, .protocolViolated, .loading, .masterDown, .readOnly, .outOfMemory,
             .busy, .noScript:
             isRetriable = true
-        case .settingInvalid, .closed, .noAuthentication, .wrongPassword, .noPermission,
+        case .settingInvalid, .commandTooLarge, .closed, .noAuthentication, .wrongPassword,
+            .noPermission,
             .wrongType, .serverReplied:
             isRetriable = false
         }

@@ -84,7 +84,11 @@ package struct RedisURL: Sendable, CustomStringConvertible, CustomDebugStringCon
             if !tail.isEmpty { port = tail.dropFirst() }
         } else if let colon = text.firstIndex(of: ":") {
             host = text[..<colon]
-            port = text[text.index(after: colon)...]
+            let tail = text[text.index(after: colon)...]
+            guard !tail.contains(":") else {
+                throw invalid("has host \"\(text)\" with several colons; IPv6 goes in [brackets]")
+            }
+            port = tail
         }
         guard !host.isEmpty else { throw invalid("names no host; expected redis://host:port") }
         guard !host.contains(where: { $0 == " " || $0 == "%" || $0.isNewline }) else {
@@ -92,7 +96,7 @@ package struct RedisURL: Sendable, CustomStringConvertible, CustomDebugStringCon
         }
         guard let port else { return (String(host), 6379) }
         guard let number = UInt16(port), number > 0 else {
-            throw invalid("has port \"\(port)\"; expected 1 to 65535 (IPv6 goes in [brackets])")
+            throw invalid("has port \"\(port)\"; expected 1 to 65535")
         }
         return (String(host), number)
     }

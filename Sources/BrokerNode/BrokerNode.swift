@@ -1,0 +1,351 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import BrokerCore
+import EventStreamWire
+import Glibc
+import HTTPServer
+import History
+import JSONFields
+import KafkaClient
+package import NodeConfiguration
+package import Observability
+package import PosixIO
+import Reactor
+import RedisClient
+
+/// Why a node could not start.
+package struct BrokerNodeError: Error, Sendable, CustomStringConvertible {
+    package let detail: String
+    package var description: String { detail }
+}
+
+/// One node of the cluster: reads its share of Kafka, tails the whole of history, serves clients.
+///
+/// View: node. Threads: ``start()``, ``stop()`` and the initialiser belong to one thread, usually
+/// the program's main one; the work is done on loops of the node's own (see
+/// docs/internals/ARCHITECTURE.md): `ingest`, `tail`, and one `serve` loop a core.
+package final class BrokerNode {
+    private let context: NodeContext
+    private let log: Logger
+    private let serving: [EventLoop]
+    private let ingestLoop: EventLoop
+    private let tailLoop: EventLoop
+    private var shards: [LoopBound<NodeShard>] = []
+    private var ingestParts: LoopBound<IngestParts>?
+    private var tailParts: LoopBound<TailParts>?
+    private var producer: KafkaProducer?
+
+    /// What lives on the ingest loop.
+    private final class IngestParts {
+        let connection: RedisConnection
+        let ingest: Ingest
+        let telemetry: Telemetry?
+
+        init(connection: RedisConnection, ingest: Ingest, telemetry: Telemetry?) {
+            self.connection = connection
+            self.ingest = ingest
+            self.telemetry = telemetry
+        }
+    }
+
+    /// What lives on the tail loop.
+    private final class TailParts {
+        let connections: [RedisConnection]
+        var tail: HistoryTail?
+        var replay: HistoryReplay?
+        var watch: LoopTimer?
+
+        init(connections: [RedisConnection]) { self.connections = connections }
+    }
+
+    /// Descriptors kept for everything that is no client: listeners, Redis, Kafka's brokers, logs.
+    private static let reservedDescriptors = 128
+
+    /// - Throws: Where the configuration asks for what cannot be had.
+    package init(configuration: Configuration, log: Logger) throws(BrokerNodeError) {
+        self.log = log
+        do {
+            let directory = try ChannelDirectory(
+                channels: configuration.channels, patterns: configuration.patterns)
+            let descriptors = ProcessUsage.raiseDescriptorLimit()
+            let possible = max(1, descriptors - Self.reservedDescriptors)
+            let wanted = configuration.limits.connections
+            let connectionsMax = wanted == 0 ? possible : min(wanted, possible)
+            if wanted > possible {
+                log.warning(
+                    "limits.connections is more than the descriptor limit allows",
+                    LogField("wanted", wanted), LogField("admitted", possible))
+            }
+            context = NodeContext(
+                configuration: configuration, directory: directory,
+                connectionsMax: connectionsMax, log: log)
+            let loops = configuration.server.loops
+            let count = loops == 0 ? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) : loops
+            var serving: [EventLoop] = []
+            for index in 0..<count { serving.append(try EventLoop(name: "serve-\(index)")) }
+            self.serving = serving
+            ingestLoop = try EventLoop(name: "ingest")
+            tailLoop = try EventLoop(name: "tail")
+            log.info(
+                "starting", LogField("version", Rivulet.version),
+                LogField("node", configuration.node.id), LogField("loops", count),
+                LogField("connections", connectionsMax), LogField("descriptors", descriptors))
+        } catch {
+            throw BrokerNodeError(detail: "\(error)")
+        }
+    }
+
+    package var status: NodeStatus { context.status }
+
+    // MARK: - Start
+
+    /// Listens, and begins to look for Redis and Kafka. Returns at once: a node whose servers are
+    /// away waits for them and says so in its log and on `/readyz`.
+    package func start() throws(BrokerNodeError) {
+        let wanted = try listenAddresses()
+        for loop in serving + [ingestLoop, tailLoop] { loop.start() }
+        try startServing(wanted)
+        let redis = try redisSettings()
+        try startTail(redis)
+        try startIngest(redis)
+        log.notice(
+            "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")))
+    }
+
+    private func listenAddresses() throws(BrokerNodeError) -> [SocketAddress] {
+        var addresses: [SocketAddress] = []
+        for text in context.configuration.server.listen {
+            guard let colon = text.lastIndex(of: ":"),
+                let port = UInt16(text[text.index(after: colon)...])
+            else { throw BrokerNodeError(detail: "server.listen \"\(text)\" is no host:port") }
+            let host = String(text[..<colon]).trimmingBrackets
+            do {
+                addresses += try SocketAddress.resolve(host: host, port: port).prefix(1)
+                // Listeners share their port between loops, so the kernel would let another node
+                // share it too. One listener that does not share finds out whether it is free.
+                let probe = try StreamSocket.listen(
+                    on: addresses[addresses.count - 1], backlog: 1, sharesPort: false)
+                try probe.close()
+            } catch let error as Errno where error.code == EADDRINUSE {
+                throw BrokerNodeError(
+                    detail: "\(text) is in use by another process; choose another server.listen")
+            } catch {
+                throw BrokerNodeError(detail: "cannot listen on \(text): \(error)")
+            }
+        }
+        return addresses
+    }
+
+    /// Where the node listens, once started. A port that was 0 is the one the kernel chose.
+    package private(set) var addresses: [SocketAddress] = []
+
+    private func startServing(_ wanted: [SocketAddress]) throws(BrokerNodeError) {
+        var addresses = wanted
+        for loop in serving {
+            let context = context
+            let shard = LoopBound(NodeShard(loop: loop, context: context), on: loop)
+            shards.append(shard)
+            let asked = addresses
+            // The first loop finds out what port 0 means; the others share it.
+            addresses = try Self.furnish(loop) { () throws(BrokerNodeError) in
+                do throws(HTTPServerError) {
+                    return try shard.value.listen(on: asked)
+                } catch { throw BrokerNodeError(detail: error.detail) }
+            }
+        }
+        self.addresses = addresses
+    }
+
+    private func redisSettings() throws(BrokerNodeError) -> RedisSettings {
+        let section = context.configuration.redis
+        do throws(RedisError) {
+            var settings = RedisSettings(url: try RedisURL(section.url))
+            if let username = section.username { settings.username = username }
+            if let password = section.password { settings.password = password.reveal() }
+            settings.clientName = "rivulet-\(context.configuration.node.id)"
+            settings.commandTimeout = section.timeout
+            settings.connectTimeout = section.timeout
+            return settings
+        } catch {
+            throw BrokerNodeError(detail: "redis.url: \(error.detail)")
+        }
+    }
+
+    // MARK: - Tail
+
+    private func startTail(_ redis: RedisSettings) throws(BrokerNodeError) {
+        let context = context
+        let loop = tailLoop
+        let shards = shards
+        let log = log
+        tailParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let purposes = ["tail", "commands", "replay"]
+            let scripts = [HistoryScripts.tip, HistoryScripts.page]
+            let connections = purposes.map { purpose in
+                RedisConnection(
+                    loop: loop, settings: redis, purpose: purpose, scripts: scripts,
+                    log: log.named("redis"), metrics: context.redisMetrics)
+            }
+            let parts = TailParts(connections: connections)
+            do throws(JSONFieldsError) {
+                try Self.furnish(parts, context: context, loop: loop, shards: shards, log: log)
+            } catch { throw BrokerNodeError(detail: error.description) }
+            for connection in connections { connection.start() }
+            return LoopBound(parts, on: loop)
+        }
+    }
+
+    /// Makes something on a loop, which is where it will live.
+    private static func furnish<Value: Sendable>(
+        _ loop: EventLoop, _ make: @escaping @Sendable () throws(BrokerNodeError) -> Value
+    ) throws(BrokerNodeError) -> Value {
+        let made: Result<Value, BrokerNodeError>? = loop.answer {
+            do throws(BrokerNodeError) {
+                return .success(try make())
+            } catch { return .failure(error) }
+        }
+        guard let made else { throw BrokerNodeError(detail: "loop \(loop.name) has stopped") }
+        return try made.get()
+    }
+
+    private static func furnish(
+        _ parts: TailParts, context: NodeContext, loop: EventLoop,
+        shards: [LoopBound<NodeShard>], log: Logger
+    ) throws(JSONFieldsError) {
+        let keys = HistoryKeys(prefix: context.configuration.redis.keyPrefix)
+        let limits = context.configuration.limits
+        let replay = HistoryReplay(
+            loop: loop, connection: parts.connections[2], keys: keys,
+            directory: context.directory,
+            encoder: try BatchEncoder(
+                directory: context.directory, eventBytesMax: limits.eventBytes),
+            pageBytes: limits.replayPageBytes, concurrentReads: limits.concurrentReplays,
+            metrics: context.replayMetrics, log: log.named("replay"),
+            knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] })
+        let tail = HistoryTail(
+            loop: loop,
+            connections: .init(blocking: parts.connections[0], commands: parts.connections[1]),
+            keys: keys, directory: context.directory,
+            encoder: try BatchEncoder(
+                directory: context.directory, eventBytesMax: limits.eventBytes),
+            metrics: context.tailMetrics, log: log.named("tail"),
+            began: { tip in
+                for shard in shards {
+                    shard.loop.post { shard.value.begin(after: tip, replay: replay) }
+                }
+                context.status.becomeUp()
+            },
+            deliver: { batches in
+                for shard in shards { shard.loop.post { shard.value.hub?.publish(batches) } }
+            })
+        parts.tail = tail
+        parts.replay = replay
+        for connection in parts.connections.prefix(2) {
+            connection.onStateChange = { [weak tail] state in
+                if state == .ready { tail?.proceed() }
+            }
+        }
+        let watch = LoopTimer { [weak parts] in
+            guard let parts, let tail = parts.tail else { return }
+            context.status.isFollowing = tail.isFollowing
+            context.status.redisIsReady = parts.connections.allSatisfy { $0.state == .ready }
+            if let watch = parts.watch { loop.schedule(watch, after: .milliseconds(250)) }
+        }
+        parts.watch = watch
+        loop.schedule(watch, after: .milliseconds(50))
+    }
+
+    // MARK: - Ingest
+
+    private func startIngest(_ redis: RedisSettings) throws(BrokerNodeError) {
+        let context = context
+        let loop = ingestLoop
+        let log = log
+        let producer: KafkaProducer
+        do throws(KafkaError) {
+            producer = try KafkaProducer(
+                settings: context.kafkaSettings, producer: context.producerSettings,
+                log: log.named("kafka"))
+        } catch { throw BrokerNodeError(detail: "kafka: \(error)") }
+        self.producer = producer
+        ingestParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let connection = RedisConnection(
+                loop: loop, settings: redis, purpose: "append",
+                scripts: [HistoryScripts.append, HistoryScripts.forgetHighWater],
+                log: log.named("redis"), metrics: context.redisMetrics)
+            let appender = HistoryAppender(
+                connection: connection,
+                keys: HistoryKeys(prefix: context.configuration.redis.keyPrefix),
+                retention: context.retention)
+            do throws(JSONFieldsError) {
+                let ingest = try Ingest(
+                    loop: loop, settings: context.ingestSettings, connection: connection,
+                    appender: appender, producer: producer, metrics: context.ingestMetrics,
+                    log: log.named("ingest"),
+                    tailProgress: {
+                        TailProgress(
+                            sequence: UInt64(clamping: context.tailMetrics.lastSequence.value),
+                            isFollowing: context.status.isFollowing)
+                    })
+                let telemetry =
+                    context.configuration.telemetry.enabled
+                    ? Telemetry(loop: loop, context: context, producer: producer) : nil
+                connection.onStateChange = { [weak ingest] state in
+                    if state == .ready { ingest?.redisIsReady() }
+                }
+                connection.start()
+                ingest.start()
+                telemetry?.start()
+                return LoopBound(
+                    IngestParts(connection: connection, ingest: ingest, telemetry: telemetry),
+                    on: loop)
+            } catch { throw BrokerNodeError(detail: error.description) }
+        }
+    }
+
+    // MARK: - Stop
+
+    /// Stops admitting, sends every client away with a `retry:`, leaves the consumer group, and
+    /// returns when all of it is done, or the configured deadline is over.
+    package func stop() {
+        let limit = context.configuration.server.drain
+        let deadline = MonotonicTime.now + limit
+        context.status.enter(.draining)
+        log.notice("draining", LogField("clients", context.subscriberCount))
+        for shard in shards { shard.loop.post { shard.value.stopAccepting() } }
+        var sent = 0
+        for shard in shards { sent += shard.loop.answer { shard.value.drain() } ?? 0 }
+        // Partitions next: until they are handed over nobody reads them.
+        if let ingestParts {
+            let left = max(.seconds(1), deadline - .now)
+            ingestLoop.answer {
+                ingestParts.value.telemetry?.stop()
+                ingestParts.value.ingest.stop(within: min(left, .seconds(5)))
+                ingestParts.value.connection.stop()
+            }
+        }
+        while MonotonicTime.now < deadline {
+            var open = 0
+            for shard in shards { open += shard.loop.answer { shard.value.connectionCount } ?? 0 }
+            if open == 0 { break }
+            // The peers have to read what was sent; there is nothing to wait on but time.
+            usleep(20_000)
+        }
+        for shard in shards { shard.loop.answer { shard.value.stop() } }
+        if let tailParts {
+            tailLoop.answer {
+                tailParts.value.watch = nil
+                for connection in tailParts.value.connections { connection.stop() }
+            }
+        }
+        _ = producer?.close(within: .seconds(2))
+        for loop in serving + [ingestLoop, tailLoop] {
+            loop.stop()
+            if !loop.join(within: .seconds(2)) {
+                log.warning("a loop did not end in time", LogField("loop", loop.name))
+            }
+        }
+        log.notice("stopped", LogField("clients", sent))
+    }
+}

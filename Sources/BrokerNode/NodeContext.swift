@@ -1,0 +1,199 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import BrokerCore
+import HTTP1Wire
+import HTTPServer
+import History
+import KafkaClient
+import NodeConfiguration
+import Observability
+import PosixIO
+import RedisClient
+
+/// What all loops of a node share: settings, the channels, counters.
+///
+/// View: node. Threads: any; everything in it is immutable or safe for all threads.
+final class NodeContext: Sendable {
+    let configuration: Configuration
+    let directory: ChannelDirectory
+    let registry: MetricsRegistry
+    let status: NodeStatus
+    let httpSettings: HTTPServerSettings
+    let httpMetrics: HTTPServerMetrics
+    let budget: ConnectionBudget
+    let hubSettings: Hub.Settings
+    let log: Logger
+    let ingestMetrics: IngestMetrics
+    let tailMetrics: TailMetrics
+    let replayMetrics: ReplayMetrics
+    let redisMetrics: RedisMetrics
+    private let hubs = Lock<[HubMetrics]>([])
+
+    init(
+        configuration: Configuration, directory: ChannelDirectory, connectionsMax: Int, log: Logger
+    ) {
+        self.configuration = configuration
+        self.directory = directory
+        self.log = log
+        registry = MetricsRegistry()
+        status = NodeStatus(nodeID: configuration.node.id)
+        httpMetrics = HTTPServerMetrics(registry)
+        ingestMetrics = IngestMetrics(in: registry)
+        tailMetrics = TailMetrics(in: registry)
+        replayMetrics = ReplayMetrics(in: registry)
+        redisMetrics = RedisMetrics(in: registry)
+        budget = ConnectionBudget(limit: connectionsMax)
+        let server = configuration.server
+        var http = HTTPServerSettings()
+        http.backlog = Int32(clamping: server.backlog)
+        http.limits = HTTP1Limits(
+            headerBytes: configuration.limits.headerBytes, bodyBytes: configuration.limits.bodyBytes
+        )
+        http.headerTimeout = server.headerTimeout
+        http.idleTimeout = server.idleTimeout
+        httpSettings = http
+        hubSettings = Hub.Settings(
+            heartbeat: server.heartbeat, stuckAfter: server.stuckTimeout, retry: server.retry,
+            windowBytes: configuration.limits.hotWindowBytes)
+        registerProcessMetrics()
+    }
+
+    /// Makes one hub's counters visible.
+    func register(_ metrics: HubMetrics, loop: String) {
+        hubs.withLock { $0.append(metrics) }
+        let labels = [("loop", loop)]
+        func gauge(_ name: String, _ help: String, _ read: @escaping @Sendable () -> Double) {
+            registry.gauge(name, help, labels, reading: read)
+        }
+        gauge("rivulet_subscribers", "Connections that receive events.") {
+            Double(metrics.connections.value)
+        }
+        gauge("rivulet_subscription_classes", "Different subscriptions among them.") {
+            Double(metrics.classes.value)
+        }
+        gauge("rivulet_subscribers_lagging", "Connections whose socket is full.") {
+            Double(metrics.lagging.value)
+        }
+        gauge("rivulet_hot_window_bytes", "Memory of the hot window; loops share the batches.") {
+            Double(metrics.windowBytes.value)
+        }
+        func counter(_ name: String, _ help: String, _ counter: Counter) {
+            registry.counter(name, help, labels, reading: { counter.value })
+        }
+        counter(
+            "rivulet_events_delivered_total", "Events handed to sockets.", metrics.eventsDelivered)
+        counter("rivulet_bytes_delivered_total", "Bytes handed to sockets.", metrics.bytesDelivered)
+        counter("rivulet_writes_total", "System calls that wrote events.", metrics.writes)
+        counter("rivulet_heartbeats_total", "Heartbeat comments sent.", metrics.heartbeats)
+        counter(
+            "rivulet_replay_requests_total", "Pages of history that connections asked for.",
+            metrics.replayPages)
+        counter(
+            "rivulet_stuck_closed_total", "Connections closed because their socket took nothing.",
+            metrics.stuckClosed)
+    }
+
+    var subscriberCount: Int { hubs.withLock { $0.reduce(0) { $0 + Int($1.connections.value) } } }
+
+    var eventsDelivered: UInt64 {
+        hubs.withLock { $0.reduce(0) { $0 + $1.eventsDelivered.value } }
+    }
+
+    private func registerProcessMetrics() {
+        let started = status.started
+        let budget = budget
+        registry.gauge(
+            "rivulet_info", "The version that runs.",
+            [("version", Rivulet.version), ("node", configuration.node.id)], reading: { 1 })
+        registry.gauge(
+            "rivulet_uptime_seconds", "Time since the node started.",
+            reading: {
+                (MonotonicTime.now - started).inSeconds
+            })
+        registry.gauge(
+            "rivulet_cpu_seconds_total", "CPU time, user and system.",
+            reading: {
+                ProcessUsage.current().cpuTime.inSeconds
+            })
+        registry.gauge(
+            "rivulet_resident_memory_bytes", "Resident memory.",
+            reading: {
+                Double(ProcessUsage.current().residentBytes)
+            })
+        registry.gauge(
+            "rivulet_connections_limit", "Connections this node admits.",
+            reading: {
+                Double(budget.limit)
+            })
+        let status = status
+        registry.gauge(
+            "rivulet_ready", "1 while /readyz says ready or degraded.",
+            reading: {
+                status.readiness.isReady ? 1 : 0
+            })
+        registry.gauge(
+            "rivulet_redis_ready", "1 while Redis answers this node.",
+            reading: { status.redisIsReady ? 1 : 0 })
+    }
+}
+
+/// The configuration in the words of the rooms below.
+extension NodeContext {
+    var kafkaSettings: KafkaSettings {
+        let kafka = configuration.kafka
+        return KafkaSettings(
+            bootstrapServers: kafka.bootstrapServers, clientID: "rivulet-\(configuration.node.id)",
+            properties: kafka.properties)
+    }
+
+    var producerSettings: KafkaProducerSettings {
+        var settings = KafkaProducerSettings()
+        // A dead letter carries an event's bytes and headers beside them.
+        settings.messageMaxBytes = max(
+            settings.messageMaxBytes, configuration.limits.eventBytes + 4096)
+        return settings
+    }
+
+    var groupSettings: KafkaGroupSettings {
+        let kafka = configuration.kafka
+        var group = KafkaGroupSettings(groupID: kafka.groupID)
+        group.sessionTimeout = kafka.sessionTimeout
+        group.heartbeatInterval = kafka.heartbeatInterval
+        group.fetchWaitMax = kafka.fetchWaitMax
+        group.metadataRefresh = kafka.metadataRefresh
+        return group
+    }
+
+    var retention: HistoryRetention {
+        let history = configuration.history
+        return HistoryRetention(
+            windowEvents: history.windowEvents, windowAge: history.windowAge,
+            indexAge: history.indexAge)
+    }
+
+    var ingestSettings: IngestSettings {
+        IngestSettings(
+            topics: directory.configuredTopics, patterns: directory.topicPatterns,
+            kafka: kafkaSettings, group: groupSettings,
+            limits: .init(
+                batchEvents: configuration.history.batchEvents,
+                batchBytes: configuration.history.batchBytes),
+            eventBytesMax: configuration.limits.eventBytes,
+            deadLetterTopic: configuration.kafka.deadLetterTopic,
+            startsAtEnd: configuration.kafka.autoOffsetReset == .latest,
+            eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)))
+    }
+}
+
+/// Facts of the program.
+package enum Rivulet {
+    package static let version = "0.1.0"
+}
+
+extension String {
+    /// The host without the brackets that IPv6 addresses wear before a port.
+    var trimmingBrackets: String {
+        hasPrefix("[") && hasSuffix("]") ? String(dropFirst().dropLast()) : self
+    }
+}

@@ -1,0 +1,230 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import BrokerCore
+package import CLinux
+import EventStreamWire
+import HTTP1Wire
+package import HTTPServer
+import Observability
+import PosixIO
+import Reactor
+
+extension ByteStream: EventSink {
+    /// The hub's view of a stream; see ``EventSink/write(_:)``.
+    package func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite {
+        let outcome: ByteStreamWrite = unsafe write(pieces)
+        switch outcome {
+        case .all: return .all
+        case .some(let count): return .some(count)
+        case .ended: return .ended
+        }
+    }
+}
+
+/// What one event loop serves: its listeners, its hub, and the requests that come in between.
+///
+/// View: shard. Threads: its loop's, but for the initialiser.
+final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
+    let loop: EventLoop
+    private let context: NodeContext
+    private(set) var listeners: [HTTPListener] = []
+    /// `nil` until the tail has found its place in history.
+    private(set) var hub: Hub?
+
+    init(loop: EventLoop, context: NodeContext) {
+        self.loop = loop
+        self.context = context
+    }
+
+    /// Returns where it listens.
+    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) -> [SocketAddress] {
+        var bound: [SocketAddress] = []
+        for address in addresses {
+            let listener = HTTPListener(
+                loop: loop, address: address, settings: context.httpSettings, handler: self,
+                metrics: context.httpMetrics, admission: context.budget,
+                log: context.log.named("http"))
+            try listener.start()
+            listeners.append(listener)
+            bound.append(listener.localAddress ?? address)
+        }
+        return bound
+    }
+
+    /// The node has its place in history: streams can be served from here on.
+    func begin(after tip: EventID, replay: any ReplaySource) {
+        guard hub == nil else { return }
+        let hub = Hub(
+            loop: loop, settings: context.hubSettings, replay: replay, startingAfter: tip)
+        self.hub = hub
+        context.register(hub.metrics, loop: loop.name)
+        hub.start()
+    }
+
+    func stopAccepting() { for listener in listeners { listener.stopAccepting() } }
+
+    /// Sends every client away with a `retry:`. Returns how many there were.
+    func drain() -> Int {
+        let count = hub?.drain() ?? 0
+        for listener in listeners { listener.closeIdleConnections() }
+        return count
+    }
+
+    var connectionCount: Int { listeners.reduce(0) { $0 + $1.connectionCount } }
+
+    func stop() {
+        hub?.stop()
+        for listener in listeners { listener.stop() }
+    }
+
+    // MARK: - Streams
+
+    func streamIsWritable(_ stream: ByteStream) {
+        hub?.sinkIsWritable(.init(packed: UInt64(bitPattern: Int64(stream.context))))
+    }
+
+    func streamEnded(_ stream: ByteStream, _ reason: StreamEnd) {
+        hub?.sinkEnded(.init(packed: UInt64(bitPattern: Int64(stream.context))))
+    }
+
+    private static let streamHeaders = [
+        ("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-store"),
+        ("X-Accel-Buffering", "no"),
+    ]
+
+    private func openStream(
+        _ exchange: HTTPExchange, _ subscription: Subscription, after cursor: EventID?
+    ) {
+        guard let hub else {
+            exchange.respond(
+                ProblemDetails(
+                    status: 503, title: "Not ready",
+                    detail: "The node waits for Redis to find its place in history."),
+                headers: [("Retry-After", "1")])
+            return
+        }
+        guard context.status.phase != .draining else {
+            exchange.respond(
+                ProblemDetails(
+                    status: 503, title: "Draining", detail: "This node is about to stop."),
+                headers: [("Retry-After", "1")])
+            return
+        }
+        guard let stream = exchange.openStream(headers: Self.streamHeaders, observer: self) else {
+            return
+        }
+        let key = hub.subscribe(stream, to: subscription, after: cursor)
+        stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
+    }
+
+    // MARK: - Requests
+
+    func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        switch request.head.method {
+        case .get, .head: break
+        case .options:
+            exchange.respond(status: 204, headers: [("Allow", "GET, HEAD, OPTIONS")])
+            return
+        default:
+            exchange.respond(
+                ProblemDetails(
+                    status: 405, title: "Method not allowed",
+                    detail: "\(request.head.path) is read with GET.",
+                    given: request.head.method.description, accepted: ["GET", "HEAD", "OPTIONS"]),
+                headers: [("Allow", "GET, HEAD, OPTIONS")])
+            return
+        }
+        let path = request.head.path
+        if let page = NodePages.page(path, context) {
+            exchange.respond(status: page.status, headers: page.headers, body: page.body)
+            return
+        }
+        do throws(RequestProblem) {
+            let parameters = try Self.parameters(request)
+            let cursor = try Self.cursor(request, parameters)
+            let subscription = try subscription(path, parameters)
+            openStream(exchange, subscription, after: cursor)
+        } catch {
+            exchange.respond(error.problem)
+        }
+    }
+
+    /// Why a request gets no stream.
+    private struct RequestProblem: Error {
+        let problem: ProblemDetails
+    }
+
+    private static func parameters(_ request: HTTPRequest) throws(RequestProblem)
+        -> [(name: String, value: String)]
+    {
+        do throws(HTTP1Error) {
+            return try request.head.parameters().list.map { ($0.name, $0.value) }
+        } catch {
+            throw RequestProblem(problem: ProblemDetails(error))
+        }
+    }
+
+    /// The cursor to resume from. The header wins over the query, because a browser that reconnects
+    /// sends a newer one there while its URL stays as it was; an empty one is none.
+    private static func cursor(
+        _ request: HTTPRequest, _ parameters: [(name: String, value: String)]
+    ) throws(RequestProblem) -> EventID? {
+        let header = request.head.headers.first("Last-Event-ID").flatMap { $0.isEmpty ? nil : $0 }
+        let query = parameters.last { $0.name == "last_event_id" }?.value
+        guard let text = header ?? query, !text.isEmpty else { return nil }
+        do throws(EventIDError) {
+            return try EventID.parse(text)
+        } catch {
+            throw RequestProblem(
+                problem: ProblemDetails(
+                    status: 400, title: "Malformed event ID", detail: error.description,
+                    parameter: header != nil ? "Last-Event-ID" : "last_event_id",
+                    given: error.given, accepted: EventIDError.accepted))
+        }
+    }
+
+    private func subscription(_ path: String, _ parameters: [(name: String, value: String)])
+        throws(RequestProblem) -> Subscription
+    {
+        if path == "/sse/events" || path == "/api/events" {
+            return try Self.asked { () throws(SubscriptionError) in
+                try context.directory.subscription(toAny: parameters)
+            }
+        }
+        let prefix = "/api/v1/sse/"
+        guard path.hasPrefix(prefix) else {
+            throw RequestProblem(
+                problem: ProblemDetails(
+                    status: 404, title: "No such page", detail: "Nothing is served at this path.",
+                    given: path, accepted: NodePages.paths))
+        }
+        let name = String(path.dropFirst(prefix.count))
+        guard let channel = context.directory.channel(named: name) else {
+            throw RequestProblem(
+                problem: ProblemDetails(
+                    status: 404, title: "No such channel",
+                    detail: "No channel is named so, and no pattern matches a topic of that name.",
+                    parameter: "channel", given: name,
+                    accepted: context.directory.channels.map(\.name)
+                        + context.directory.topicPatterns))
+        }
+        return try Self.asked { () throws(SubscriptionError) in
+            try context.directory.subscription(to: channel, parameters: parameters)
+        }
+    }
+
+    private static func asked(_ body: () throws(SubscriptionError) -> Subscription)
+        throws(RequestProblem) -> Subscription
+    {
+        do throws(SubscriptionError) {
+            return try body()
+        } catch {
+            throw RequestProblem(
+                problem: ProblemDetails(
+                    status: error.code == .unknownChannel ? 404 : 400, title: "Bad parameter",
+                    detail: error.detail, parameter: error.parameter, given: error.given,
+                    accepted: error.accepted))
+        }
+    }
+}

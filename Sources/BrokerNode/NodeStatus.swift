@@ -1,0 +1,71 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import PosixIO
+import Synchronization
+
+/// What a node knows of itself, for health checks, metrics and telemetry.
+///
+/// View: node. Threads: any; each part is written by the loop that knows it.
+package final class NodeStatus: Sendable {
+    /// Where the node is in its life.
+    package enum Phase: String, Sendable {
+        /// Waits for its place in history.
+        case starting
+        case up
+        /// Admits nobody and lets its clients go.
+        case draining
+    }
+
+    private struct Values {
+        var phase = Phase.starting
+        var redisIsReady = false
+        var isFollowing = false
+        var ingestError: String?
+        var tip = ""
+    }
+
+    package let nodeID: String
+    package let started = MonotonicTime.now
+    private let values = Lock(Values())
+
+    package init(nodeID: String) { self.nodeID = nodeID }
+
+    package var phase: Phase { values.withLock { $0.phase } }
+
+    package func enter(_ phase: Phase) { values.withLock { $0.phase = phase } }
+
+    /// Only from starting: a node that drains does not come up again.
+    package func becomeUp() {
+        values.withLock { if $0.phase == .starting { $0.phase = .up } }
+    }
+
+    package var redisIsReady: Bool {
+        get { values.withLock { $0.redisIsReady } }
+        set { values.withLock { $0.redisIsReady = newValue } }
+    }
+
+    /// True while the tail's reads are answered.
+    package var isFollowing: Bool {
+        get { values.withLock { $0.isFollowing } }
+        set { values.withLock { $0.isFollowing = newValue } }
+    }
+
+    package var ingestError: String? {
+        get { values.withLock { $0.ingestError } }
+        set { values.withLock { $0.ingestError = newValue } }
+    }
+
+    /// What `/readyz` says: `ready`, `degraded` (ready all the same), `starting` or `draining`.
+    package var readiness: (word: String, isReady: Bool) {
+        values.withLock { values in
+            switch values.phase {
+            case .starting: ("starting", false)
+            case .draining: ("draining", false)
+            case .up:
+                values.redisIsReady && values.isFollowing ? ("ready", true) : ("degraded", true)
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import RedisClient
+
+/// How long history keeps what, from the configuration.
+package struct HistoryRetention: Sendable {
+    /// Events of one topic in its window.
+    package var windowEvents: Int
+    package var windowAge: Duration
+    package var indexAge: Duration
+
+    package init(windowEvents: Int, windowAge: Duration, indexAge: Duration) {
+        self.windowEvents = windowEvents
+        self.windowAge = windowAge
+        self.indexAge = indexAge
+    }
+}
+
+/// Sends batches to Redis, where one script appends each of them or says why not.
+///
+/// View: node. Threads: the loop of its connection. Any number of batches may be under way.
+package final class HistoryAppender {
+    private let connection: RedisConnection
+    private let keys: HistoryKeys
+    private let windowEvents: Int
+    private let windowMilliseconds: Int64
+    private let indexMilliseconds: Int64
+
+    package init(connection: RedisConnection, keys: HistoryKeys, retention: HistoryRetention) {
+        self.connection = connection
+        self.keys = keys
+        windowEvents = retention.windowEvents
+        windowMilliseconds = max(1, Int64(retention.windowAge.components.seconds) * 1000)
+        indexMilliseconds = max(1, Int64(retention.indexAge.components.seconds) * 1000)
+    }
+
+    /// Appends one batch. After a failure it may be sent again as it is, by anybody.
+    package func append(
+        _ request: AppendRequest,
+        _ completion: @escaping (Result<AppendOutcome, RedisError>) -> Void
+    ) {
+        let topic = request.topic
+        var command = RedisCommand(
+            script: HistoryScripts.append,
+            keys: [
+                keys.sequence, keys.window(topic), keys.index(topic), keys.highWater(topic),
+                keys.floor(topic), keys.topics, keys.news,
+            ], reserving: request.bytes.count + 640)
+        command.append(topic)
+        command.append(request.partition)
+        command.append(request.base)
+        command.append(request.last)
+        command.append(request.expectedHighWater)
+        command.append(request.count)
+        command.append(request.bytes)
+        command.append(windowEvents)
+        command.append(windowMilliseconds)
+        command.append(indexMilliseconds)
+        command.append(request.sparseOffsets)
+        connection.send(command) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let reply): completion(Self.outcome(reply))
+            }
+        }
+    }
+
+    private static func outcome(_ reply: RedisReplyView) -> Result<AppendOutcome, RedisError> {
+        let mark = reply[1].integer ?? -1
+        switch reply[0].integer {
+        case 0: return .success(.alreadyThere(highWater: mark))
+        case 1: return .success(.overlaps(highWater: mark))
+        case 2: return .success(.redisLostData(highWater: mark))
+        case 3:
+            return .success(
+                .appended(
+                    lastMilliseconds: UInt64(clamping: mark),
+                    lastSequence: UInt64(clamping: reply[2].integer ?? 0)))
+        default:
+            return .failure(
+                RedisError(.serverReplied, "the append script answered \(reply.copy())"))
+        }
+    }
+
+    /// The high-water offsets of some partitions of one topic; `nil` where there is none.
+    package func highWaters(
+        of topic: String, partitions: [Int32],
+        _ completion: @escaping (Result<[Int64?], RedisError>) -> Void
+    ) {
+        var command = RedisCommand("HMGET")
+        command.append(keys.highWater(topic))
+        for partition in partitions { command.append(partition) }
+        connection.send(command) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let reply):
+                var marks: [Int64?] = []
+                for index in 0..<partitions.count {
+                    marks.append(reply[index].text.flatMap { Int64($0) })
+                }
+                completion(.success(marks))
+            }
+        }
+    }
+
+    /// Forgets the high-water offset of a partition whose topic was made anew.
+    package func forgetHighWater(
+        of topic: String, partition: Int32, seen: Int64,
+        _ completion: @escaping (Result<Void, RedisError>) -> Void
+    ) {
+        var command = RedisCommand(
+            script: HistoryScripts.forgetHighWater, keys: [keys.highWater(topic)])
+        command.append(partition)
+        command.append(seen)
+        connection.send(command) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success: completion(.success(()))
+            }
+        }
+    }
+}

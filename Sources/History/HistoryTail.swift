@@ -1,0 +1,295 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import BrokerCore
+import Bytes
+package import EventStreamWire
+package import Observability
+package import PosixIO
+package import Reactor
+package import RedisClient
+
+/// What the tail counts. Written by its loop, read by the metrics page.
+package final class TailMetrics: Sendable {
+    package let events: Counter
+    package let batches: Counter
+    package let gaps: Counter
+    package let regressions: Counter
+    package let unreadable: Counter
+    package let topics: Gauge
+    package let lastSequence: Gauge
+    package let delay: DurationHistogram
+
+    package init(in registry: MetricsRegistry) {
+        events = registry.counter("rivulet_tail_events_total", "Events read from history.")
+        batches = registry.counter("rivulet_tail_batches_total", "Batches read from history.")
+        gaps = registry.counter(
+            "rivulet_tail_gaps_total", "Times the window no longer held what the node had to read.")
+        regressions = registry.counter(
+            "rivulet_tail_regressions_total",
+            "Times Redis went on from before what it had given out.")
+        unreadable = registry.counter(
+            "rivulet_tail_unreadable_total", "History entries this node could not decode.")
+        topics = registry.gauge("rivulet_tail_topics", "Topics this node tails.")
+        lastSequence = registry.gauge(
+            "rivulet_tail_last_sequence", "Sequence number of the newest event on this node.")
+        delay = registry.histogram(
+            "rivulet_tail_delay_seconds",
+            "Time from the append of a batch to its arrival on this node, by both clocks.")
+    }
+}
+
+/// Follows history: reads every topic's window as it grows, in the one order of the IDs.
+///
+/// View: node. Threads: its loop's; ``start(_:)`` included. It owns a Redis connection for the
+/// blocking read. After a reconnect it goes on from the last IDs it read, so a cut connection
+/// loses nothing.
+package final class HistoryTail {
+    package struct Connections {
+        package let blocking: RedisConnection
+        package let commands: RedisConnection
+
+        package init(blocking: RedisConnection, commands: RedisConnection) {
+            self.blocking = blocking
+            self.commands = commands
+        }
+    }
+
+    /// Entries of one stream in one read. At 256 KiB an entry it bounds a read to 8 MiB a topic.
+    private static let entriesPerRead = 32
+    /// How long a read may wait in Redis when all is well, and when something is missing.
+    private static let blockMilliseconds = 1000
+    private static let blockMillisecondsWithHole = 10
+
+    private let loop: EventLoop
+    private let connections: Connections
+    private let keys: HistoryKeys
+    private let directory: ChannelDirectory
+    private let encoder: BatchEncoder
+    private let metrics: TailMetrics
+    private let log: Logger
+    private let began: (EventID) -> Void
+    private let deliver: ([EventBatch]) -> Void
+
+    private var merge: TailMerge<EventBatch?>?
+    /// The newest ID read of each topic's stream.
+    private var positions: [String: EventID] = [:]
+    private var topics: [String] = []
+    private var newsPosition = "0-0"
+    private var isReading = false
+    private var layout = BatchLayout()
+    package private(set) var lastRead = MonotonicTime.now
+    private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
+
+    /// - Parameters:
+    ///   - began: Called once with the tip from which this node has everything.
+    ///   - deliver: Called with batches in the order of their IDs.
+    package init(
+        loop: EventLoop, connections: Connections, keys: HistoryKeys, directory: ChannelDirectory,
+        encoder: BatchEncoder, metrics: TailMetrics, log: Logger,
+        began: @escaping (EventID) -> Void, deliver: @escaping ([EventBatch]) -> Void
+    ) {
+        self.loop = loop
+        self.connections = connections
+        self.keys = keys
+        self.directory = directory
+        self.encoder = encoder
+        self.metrics = metrics
+        self.log = log
+        self.began = began
+        self.deliver = deliver
+    }
+
+    /// The topics that have history, as far as this node knows.
+    package var knownTopics: [String] { topics }
+
+    /// True once the node has a place in history and its last read was answered in time.
+    package var isFollowing: Bool {
+        merge != nil && MonotonicTime.now - lastRead < .seconds(5)
+    }
+
+    /// Begins, and goes on by itself whenever Redis can be reached. Call it again when a
+    /// connection has become ready.
+    package func proceed() {
+        guard !isReading else { return }
+        guard merge != nil else { return findTip() }
+        if merge?.wantsTopics == true { return refreshTopics() }
+        read()
+    }
+
+    // MARK: - Where to begin
+
+    private func findTip() {
+        guard connections.commands.state == .ready else { return }
+        isReading = true
+        let command = RedisCommand(script: HistoryScripts.tip, keys: [keys.sequence, keys.topics])
+        connections.commands.send(command) { [weak self] result in
+            guard let self else { return }
+            isReading = false
+            switch result {
+            case .failure(let error):
+                log.warning("cannot find the tip of history", LogField("error", error))
+                loop.schedule(retryTimer, after: .milliseconds(200))
+            case .success(let reply):
+                let tip = EventID(
+                    milliseconds: reply[0].text.flatMap { UInt64($0) } ?? 0,
+                    sequence: reply[1].text.flatMap { UInt64($0) } ?? 0)
+                merge = TailMerge(after: tip)
+                for index in 0..<reply[2].count {
+                    add(topic: reply[2][index].text ?? "", from: tip)
+                }
+                lastRead = .now
+                log.info(
+                    "following history", LogField("tip", tip), LogField("topics", topics.count))
+                began(tip)
+                proceed()
+            }
+        }
+    }
+
+    private func add(topic: String, from position: EventID) {
+        guard !topic.isEmpty, positions[topic] == nil else { return }
+        positions[topic] = position
+        topics.append(topic)
+        metrics.topics.set(topics.count)
+    }
+
+    private func refreshTopics() {
+        guard connections.commands.state == .ready else { return }
+        isReading = true
+        connections.commands.send(RedisCommand("SMEMBERS").add(keys.topics)) { [weak self] result in
+            guard let self else { return }
+            isReading = false
+            switch result {
+            case .failure: loop.schedule(retryTimer, after: .milliseconds(200))
+            case .success(let reply):
+                let position = merge?.lastID ?? .zero
+                for index in 0..<reply.count { add(topic: reply[index].text ?? "", from: position) }
+                merge?.topicsWereRead()
+                proceed()
+            }
+        }
+    }
+
+    // MARK: - Reading
+
+    private func read() {
+        guard connections.blocking.state == .ready, let merge else { return }
+        isReading = true
+        let block = merge.hasHole ? Self.blockMillisecondsWithHole : Self.blockMilliseconds
+        var command = RedisCommand("XREAD", reserving: 128 + topics.count * 96)
+        command.append("COUNT")
+        command.append(Self.entriesPerRead)
+        command.append("BLOCK")
+        command.append(block)
+        command.append("STREAMS")
+        command.append(keys.news)
+        for topic in topics { command.append(keys.window(topic)) }
+        command.append(newsPosition)
+        for topic in topics { command.append(positions[topic]!.description) }
+        let deadline: Duration = .milliseconds(block) + .seconds(2)
+        connections.blocking.send(command, deadline: deadline) { [weak self] result in
+            guard let self else { return }
+            isReading = false
+            switch result {
+            case .failure(let error):
+                log.debug("a read of history failed", LogField("error", error))
+                loop.schedule(retryTimer, after: .milliseconds(100))
+            case .success(let reply):
+                lastRead = .now
+                take(reply)
+                proceed()
+            }
+        }
+    }
+
+    private func take(_ reply: RedisReplyView) {
+        guard var merge else { return }
+        var entries: [TailMerge<EventBatch?>.Entry] = []
+        var isComplete = true
+        for index in 0..<reply.count {
+            let stream = reply[index]
+            let name = stream[0].text ?? ""
+            let items = stream[1]
+            if items.count >= Self.entriesPerRead { isComplete = false }
+            if name == keys.news {
+                takeNews(items, position: merge.lastID)
+                // A stream that was just added has not been read yet.
+                isComplete = false
+                continue
+            }
+            let topic = String(name.dropFirst(keys.window("").count))
+            let route = directory.route(for: topic)
+            for place in 0..<items.count {
+                guard let entry = decode(items[place], topic: topic, route: route) else { continue }
+                entries.append(entry)
+            }
+        }
+        let outputs = merge.take(entries, wasComplete: isComplete)
+        self.merge = merge
+        pass(on: outputs)
+    }
+
+    private func takeNews(_ items: RedisReplyView, position: EventID) {
+        for place in 0..<items.count {
+            let item = items[place]
+            newsPosition = item[0].text ?? newsPosition
+            add(topic: item[1][1].text ?? "", from: position)
+        }
+    }
+
+    /// Decodes one stream entry. An entry whose ID cannot be read is impossible in a stream; one
+    /// whose content cannot be read still has its place in the order.
+    private func decode(_ item: RedisReplyView, topic: String, route: TopicRoute)
+        -> TailMerge<EventBatch?>.Entry?
+    {
+        guard let lastID = try? EventID.parse(item[0].bytes) else { return nil }
+        positions[topic] = lastID
+        let window = WindowEntry(item)
+        guard let window else {
+            metrics.unreadable.add()
+            log.error(
+                "a history entry has no content", LogField("topic", topic), LogField("id", lastID))
+            return nil
+        }
+        let batch = WindowEntry.encode(
+            item[1][7].bytes, window, topic: topic, route: route, with: encoder, layout: &layout,
+            isReplay: false
+        ) { error in
+            metrics.unreadable.add()
+            log.error(
+                "a history entry cannot be read", LogField("topic", topic), LogField("id", lastID),
+                LogField("error", error))
+        }
+        return .init(lastID: lastID, count: window.count, payload: batch)
+    }
+
+    private func pass(on outputs: [TailMerge<EventBatch?>.Output]) {
+        var batches: [EventBatch] = []
+        for output in outputs {
+            switch output {
+            case .batch(let entry):
+                metrics.batches.add()
+                metrics.events.add(entry.count)
+                metrics.lastSequence.set(Int64(clamping: entry.lastID.sequence))
+                let now = WallClock.milliseconds
+                metrics.delay.record(
+                    .milliseconds(Int64(now) - Int64(clamping: min(now, entry.lastID.milliseconds)))
+                )
+                if let batch = entry.payload { batches.append(batch) }
+            case .gap(let from, let to):
+                metrics.gaps.add()
+                log.error(
+                    "history no longer holds what this node had to read",
+                    LogField("from", from), LogField("to", to))
+                batches.append(GapNotice(from: from, to: to, reason: .trimmed).batch)
+            case .regressed(let from, let to):
+                metrics.regressions.add()
+                log.error(
+                    "Redis has lost its newest events; they are appended again under new IDs",
+                    LogField("from", from), LogField("to", to))
+            }
+        }
+        if !batches.isEmpty { deliver(batches) }
+    }
+}

@@ -1,0 +1,155 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import KafkaClient
+import Observability
+import PosixIO
+import Reactor
+import RedisClient
+
+/// How partitions come, go and find their place.
+extension Ingest {
+    /// The group gives partitions. They are accepted once Redis has said where each starts; until
+    /// then the group waits for this member, which is right: without Redis nobody could append.
+    func assigned(_ partitions: [TopicPartition]) {
+        awaitingStart = partitions
+        findStarts()
+    }
+
+    func findStarts() {
+        guard let partitions = awaitingStart else { return }
+        guard !partitions.isEmpty else {
+            awaitingStart = nil
+            consumer?.completeAssignment([])
+            return
+        }
+        guard connection.state == .ready else { return }
+        let byTopic = Dictionary(grouping: partitions, by: \.topic)
+        let answers = StartAnswers(outstanding: byTopic.count)
+        for (topic, members) in byTopic {
+            let numbers = members.map(\.partition)
+            appender.highWaters(of: topic, partitions: numbers) { [weak self] result in
+                guard let self else { return }
+                answers.outstanding -= 1
+                switch result {
+                case .success(let marks):
+                    for (member, mark) in zip(members, marks) { answers.marks[member] = mark }
+                case .failure(let error):
+                    answers.hasFailed = true
+                    log.warning(
+                        "cannot read where a topic's partitions start", LogField("topic", topic),
+                        LogField("error", error))
+                }
+                if answers.outstanding == 0 { startsFound(answers, for: partitions) }
+            }
+        }
+    }
+
+    private func startsFound(_ answers: StartAnswers, for partitions: [TopicPartition]) {
+        // The group may have taken them back in the meantime.
+        guard awaitingStart == partitions, let consumer else { return }
+        guard !answers.hasFailed else {
+            loop.schedule(startRetryTimer, after: .milliseconds(200))
+            return
+        }
+        awaitingStart = nil
+        var positions: [(TopicPartition, KafkaOffset)] = []
+        for partition in partitions {
+            let mark = answers.marks[partition] ?? nil
+            begin(partition, highWater: mark)
+            positions.append((partition, mark.map { .at($0 + 1) } ?? .committed))
+        }
+        consumer.completeAssignment(positions)
+        partitionsChanged()
+        log.info(
+            "reading partitions", LogField("added", partitions.count),
+            LogField("partitions", slots.count))
+    }
+
+    /// The group takes partitions. What was collected of them is dropped: their next owner reads
+    /// it again from the high-water offset, and what is under way is harmless.
+    func revoked(_ partitions: [TopicPartition], lost: Bool) {
+        if let awaiting = awaitingStart, partitions.contains(where: awaiting.contains) {
+            awaitingStart = nil
+        }
+        for partition in partitions { slots[partition] = nil }
+        consumer?.completeRevocation(partitions)
+        partitionsChanged()
+        log.info(
+            lost ? "partitions were lost" : "partitions were handed over",
+            LogField("removed", partitions.count), LogField("partitions", slots.count))
+    }
+
+    /// Neither history nor the group knows the partition.
+    func positionMissing(_ partition: TopicPartition) {
+        consumer?.reposition(partition, to: settings.startsAtEnd ? .end : .beginning)
+    }
+
+    /// Kafka no longer, or not yet, holds the offset to read: retention was faster than this node,
+    /// or the topic was deleted and made again.
+    func offsetOutOfRange(_ partition: TopicPartition, _ offset: Int64) {
+        guard slots[partition] != nil else { return }
+        let bound = LoopBound(self, on: loop)
+        let loop = loop
+        consumer?.queryWatermarks(of: [partition], within: .seconds(5)) { result in
+            loop.post { bound.value.watermarksFound(result, partition, offset) }
+        }
+    }
+
+    private func watermarksFound(
+        _ result: Result<[TopicPartition: KafkaWatermarks], KafkaError>,
+        _ partition: TopicPartition, _ offset: Int64
+    ) {
+        guard let slot = slots[partition] else { return }
+        guard case .success(let found) = result, let marks = found[partition] else {
+            log.warning(
+                "cannot find out what a partition holds; asking again",
+                LogField("partition", partition))
+            let timer = LoopTimer { [weak self] in self?.offsetOutOfRange(partition, offset) }
+            loop.schedule(timer, after: .seconds(1))
+            return
+        }
+        if offset > marks.high {
+            recreated(slot, marks)
+        } else if offset < marks.low {
+            metrics.lostOffsets.add(UInt64(marks.low - offset))
+            log.error(
+                "Kafka's retention deleted records before they were read",
+                LogField("partition", partition), LogField("from", offset),
+                LogField("to", marks.low - 1))
+            slot.ingest.restart(at: marks.low, highWater: slot.ingest.highWater)
+            consumer?.reposition(partition, to: .at(marks.low))
+        } else {
+            consumer?.reposition(partition, to: .at(offset))
+        }
+    }
+
+    /// The partition ends before the high-water offset: it is another topic under the same name.
+    private func recreated(_ slot: Slot, _ marks: KafkaWatermarks) {
+        let seen = slot.ingest.highWater
+        log.error(
+            "a topic was deleted and made again; its history starts over",
+            LogField("partition", slot.partition), LogField("highWater", seen),
+            LogField("end", marks.high))
+        appender.forgetHighWater(
+            of: slot.partition.topic, partition: slot.partition.partition, seen: seen
+        ) { [weak self] result in
+            guard let self, slots[slot.partition] === slot else { return }
+            guard case .success = result else {
+                offsetOutOfRange(slot.partition, marks.high + 1)
+                return
+            }
+            slot.ingest.restart(at: marks.low, highWater: -1)
+            consumer?.reposition(slot.partition, to: .at(marks.low))
+        }
+    }
+}
+
+/// Collects the answers for several topics; lives on the ingest loop.
+private final class StartAnswers {
+    var outstanding: Int
+    var marks: [TopicPartition: Int64?] = [:]
+    var hasFailed = false
+
+    init(outstanding: Int) { self.outstanding = outstanding }
+}

@@ -1,0 +1,558 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import JSONFields
+package import KafkaClient
+package import Observability
+import PosixIO
+package import Reactor
+package import RedisClient
+
+/// What ingest needs to know, from the configuration.
+package struct IngestSettings: Sendable {
+    package var topics: [String]
+    package var patterns: [String]
+    package var kafka: KafkaSettings
+    package var group: KafkaGroupSettings
+    package var limits: PartitionIngest.Limits
+    package var eventBytesMax: Int
+    package var deadLetterTopic: String
+    /// Where a partition starts that neither history nor the group knows.
+    package var startsAtEnd: Bool
+    /// How many events this node may append beyond what its own tail has read. A node that cannot
+    /// follow history any faster must not write it any faster: the window would let events go
+    /// before every node has seen them.
+    package var eventsAheadOfTailMax: Int
+
+    package init(
+        topics: [String], patterns: [String], kafka: KafkaSettings, group: KafkaGroupSettings,
+        limits: PartitionIngest.Limits, eventBytesMax: Int, deadLetterTopic: String,
+        startsAtEnd: Bool, eventsAheadOfTailMax: Int = .max
+    ) {
+        self.topics = topics
+        self.patterns = patterns
+        self.kafka = kafka
+        self.group = group
+        self.limits = limits
+        self.eventBytesMax = eventBytesMax
+        self.deadLetterTopic = deadLetterTopic
+        self.startsAtEnd = startsAtEnd
+        self.eventsAheadOfTailMax = eventsAheadOfTailMax
+    }
+
+    /// Bytes collected or under way before Kafka is left to be the buffer. Enough for a round trip
+    /// to Redis at full speed, little enough to forget about.
+    static let heldBytesMax = 32 << 20
+    /// Records taken from librdkafka in one go, so that answers from Redis are not kept waiting.
+    static let recordsPerTurn = 4096
+    /// How long Kafka's queue is simply left alone before the partitions are paused. A pause
+    /// throws away what librdkafka has fetched, so it is for a Redis that is away, not for one
+    /// that is busy; without it the group would miss this member after `max.poll.interval.ms`.
+    static let holdBeforePause: Duration = .seconds(1)
+    static let commitInterval: Duration = .seconds(1)
+    /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
+    /// event without limit.
+    static let headersMax = 32
+}
+
+/// How far this node's own tail has come.
+package struct TailProgress: Sendable {
+    package var sequence: UInt64
+    package var isFollowing: Bool
+
+    package init(sequence: UInt64 = 0, isFollowing: Bool = false) {
+        self.sequence = sequence
+        self.isFollowing = isFollowing
+    }
+}
+
+/// Reads this node's share of the partitions and appends it to history.
+///
+/// View: node. Threads: its loop's; nothing else runs there but the append connection. The
+/// position of truth is the high-water offset in Redis: a partition is read from there, and what
+/// two nodes read twice is appended once.
+package final class Ingest: ReadinessHandler {
+    let loop: EventLoop
+    let settings: IngestSettings
+    let connection: RedisConnection
+    let appender: HistoryAppender
+    let producer: KafkaProducer
+    let validator: JSONFieldExtractor
+    let metrics: IngestMetrics
+    let log: Logger
+
+    /// The ingest of one assigned partition. The generation tells a late answer for an earlier
+    /// assignment from one for this.
+    final class Slot {
+        let partition: TopicPartition
+        let generation: Int
+        var ingest: PartitionIngest
+        var isDirty = false
+        var isUnderWay = false
+
+        init(_ partition: TopicPartition, generation: Int, ingest: PartitionIngest) {
+            self.partition = partition
+            self.generation = generation
+            self.ingest = ingest
+        }
+    }
+
+    private struct RecordKey: Hashable {
+        let topicHandle: UInt
+        let partition: Int32
+    }
+
+    var consumer: KafkaConsumer?
+    var slots: [TopicPartition: Slot] = [:]
+    private var byRecord: [RecordKey: Slot] = [:]
+    private var dirty: [Slot] = []
+    private var generation = 0
+    private var registration: Registration?
+    /// Partitions the group has given and that wait for their high-water offsets.
+    var awaitingStart: [TopicPartition]?
+    private var heldBytes = 0
+    private var isHolding = false
+    private var isPaused = false
+    private var isStopped = false
+    /// What has been said about topics that do not exist; bounded by the subscription.
+    private var unknownTopics: Set<String> = []
+    private(set) package var lastError: String?
+    private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
+    private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
+    private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
+    lazy var startRetryTimer = LoopTimer { [weak self] in self?.findStarts() }
+    /// The sequence number of the newest event that this node appended.
+    private var appendedSequence: UInt64 = 0
+    private let tailProgress: @Sendable () -> TailProgress
+    private lazy var paceTimer = LoopTimer { [weak self] in self?.dispatch() }
+    private lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
+
+    /// Made on the loop.
+    package init(
+        loop: EventLoop, settings: IngestSettings, connection: RedisConnection,
+        appender: HistoryAppender, producer: KafkaProducer, metrics: IngestMetrics, log: Logger,
+        tailProgress: @escaping @Sendable () -> TailProgress = { TailProgress() }
+    ) throws(JSONFieldsError) {
+        self.tailProgress = tailProgress
+        self.loop = loop
+        self.settings = settings
+        self.connection = connection
+        self.appender = appender
+        self.producer = producer
+        self.metrics = metrics
+        self.log = log
+        validator = try JSONFieldExtractor(
+            paths: JSONFieldPaths([]), eventBytesMax: settings.eventBytesMax)
+    }
+
+    // MARK: - Lifecycle
+
+    package func start() {
+        loop.schedule(commitTimer, after: IngestSettings.commitInterval)
+        startConsumer()
+    }
+
+    /// Leaves the group. What is under way to Redis may still arrive there; the next owner starts
+    /// after it.
+    package func stop(within limit: Duration) {
+        guard !isStopped else { return }
+        isStopped = true
+        for timer in [
+            commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
+        ] { loop.cancel(timer) }
+        closeConsumer(within: limit)
+    }
+
+    /// The append connection is ready (again): send what is still unanswered.
+    package func redisIsReady() {
+        guard !isStopped else { return }
+        findStarts()
+        resend()
+    }
+
+    /// The partitions this node reads.
+    package var partitionCount: Int { slots.count }
+
+    private func startConsumer() {
+        guard consumer == nil, !isStopped else { return }
+        do throws(KafkaError) {
+            let consumer = try KafkaConsumer(
+                settings: settings.kafka, group: settings.group, log: log)
+            try consumer.subscribe(topics: settings.topics, patterns: settings.patterns)
+            registration = try register(consumer)
+            self.consumer = consumer
+            descriptorIsReady(.readable)
+        } catch {
+            lastError = error.description
+            log.error("cannot join the consumer group", LogField("error", error))
+            loop.schedule(restartTimer, after: .seconds(1))
+        }
+    }
+
+    private func register(_ consumer: KafkaConsumer) throws(KafkaError) -> Registration {
+        do throws(Errno) {
+            return try loop.register(
+                consumer.readinessDescriptor, for: .readable, handler: self)
+        } catch {
+            throw KafkaError(.other, "cannot watch the consumer's descriptor: \(error)")
+        }
+    }
+
+    private func closeConsumer(within limit: Duration) {
+        guard let consumer else { return }
+        if let registration {
+            loop.deregister(registration, descriptor: consumer.readinessDescriptor)
+        }
+        registration = nil
+        self.consumer = nil
+        forgetAll()
+        consumer.close(within: limit)
+    }
+
+    private func forgetAll() {
+        slots = [:]
+        byRecord = [:]
+        dirty = []
+        awaitingStart = nil
+        heldBytes = 0
+        isHolding = false
+        isPaused = false
+        metrics.partitions.set(0)
+    }
+
+    // MARK: - Records in
+
+    package func descriptorIsReady(_ readiness: Readiness) {
+        guard let consumer, !isHolding else { return }
+        let more = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
+            switch event {
+            case .record(let record): take(record)
+            case .assigned(let partitions): assigned(partitions)
+            case .revoked(let partitions, let lost): revoked(partitions, lost: lost)
+            case .offsetOutOfRange(let partition, let offset): offsetOutOfRange(partition, offset)
+            case .positionMissing(let partition): positionMissing(partition)
+            case .partitionError(let partition, let error):
+                log.warning(
+                    "a partition cannot be read", LogField("partition", partition),
+                    LogField("error", error))
+            case .brokersDown(let error): failed(error)
+            case .error(let error): failed(error)
+            case .commitFailed(let error):
+                log.warning("a commit failed", LogField("error", error))
+            }
+        }
+        dispatch()
+        holdIfFull()
+        // Whatever is left signals the descriptor again, so other work of the loop gets its turn.
+        _ = more
+    }
+
+    private func take(_ record: borrowing KafkaRecord) {
+        metrics.records.add()
+        let key = RecordKey(topicHandle: record.topicHandle, partition: record.partition)
+        let slot: Slot
+        if let known = byRecord[key] {
+            slot = known
+        } else {
+            guard let found = slots[TopicPartition(record.topic, record.partition)] else { return }
+            byRecord[key] = found
+            slot = found
+        }
+        guard slot.ingest.isNew(record.offset) else { return }
+        markDirty(slot)
+        guard let value = record.value else {
+            metrics.tombstones.add()
+            slot.ingest.skip(offset: record.offset, awaitingDeadLetter: false)
+            return
+        }
+        guard let reason = reasonForDeadLetter(value) else {
+            var headers: [(name: [UInt8], value: [UInt8])] = []
+            record.forEachHeader(limit: IngestSettings.headersMax) { name, value in
+                if let value {
+                    headers.append((Self.copy(name), Self.copy(value)))
+                } else {
+                    headers.append((Self.copy(name), []))
+                }
+            }
+            let before = slot.ingest.heldBytes
+            if let key = record.key {
+                slot.ingest.collect(
+                    offset: record.offset, timestamp: record.timestamp, key: key, hasKey: true,
+                    headers: headers, value: value)
+            } else {
+                slot.ingest.collect(
+                    offset: record.offset, timestamp: record.timestamp,
+                    key: value.extracting(0..<0), hasKey: false, headers: headers, value: value)
+            }
+            heldBytes += slot.ingest.heldBytes - before
+            return
+        }
+        let isSent = sendDeadLetter(record, value, reason, slot)
+        slot.ingest.skip(offset: record.offset, awaitingDeadLetter: isSent)
+    }
+
+    private static func copy(_ span: Span<UInt8>) -> [UInt8] {
+        unsafe span.withUnsafeBufferPointer { unsafe Array($0) }
+    }
+
+    private func markDirty(_ slot: Slot) {
+        guard !slot.isDirty else { return }
+        slot.isDirty = true
+        dirty.append(slot)
+    }
+
+    // MARK: - Dead letters
+
+    private func reasonForDeadLetter(_ value: Span<UInt8>) -> (DeadLetterReason, String)? {
+        switch validator.validate(value) {
+        case .object: return nil
+        case .notAnObject: return (.notAnObject, "valid JSON, but not an object")
+        case .tooLarge:
+            return (.tooLarge, "\(value.count) bytes, at most \(settings.eventBytesMax)")
+        case .invalidUTF8: return (.invalidUTF8, "not UTF-8")
+        case .malformed(let reason, let offset):
+            let place = offset.map { " at byte \($0)" } ?? ""
+            return (.malformed, reason.explanation + place)
+        }
+    }
+
+    /// Writes a record that is no event to the dead-letter topic. True where an answer will come.
+    private func sendDeadLetter(
+        _ record: borrowing KafkaRecord, _ value: Span<UInt8>, _ reason: (DeadLetterReason, String),
+        _ slot: Slot
+    ) -> Bool {
+        metrics.deadLetters(reason.0).add()
+        var headers: [(name: String, value: [UInt8])] = [
+            ("rivulet-reason", Array(reason.0.rawValue.utf8)),
+            ("rivulet-detail", Array(reason.1.utf8)),
+            ("rivulet-topic", Array(slot.partition.topic.utf8)),
+            ("rivulet-partition", Array("\(record.partition)".utf8)),
+            ("rivulet-offset", Array("\(record.offset)".utf8)),
+        ]
+        // A record too large for an event is likely too large for the dead-letter topic as well;
+        // its place in Kafka says where to find the whole of it.
+        let kept = min(value.count, reason.0 == .tooLarge ? 1024 : value.count)
+        if kept < value.count {
+            headers.append(("rivulet-size", Array("\(value.count)".utf8)))
+        }
+        let bound = LoopBound(self, on: loop)
+        let loop = loop
+        let (partition, generation) = (slot.partition, slot.generation)
+        var keyBytes: [UInt8]?
+        if let key = record.key { keyBytes = Self.copy(key) }
+        do throws(KafkaError) {
+            try producer.produce(
+                topic: settings.deadLetterTopic, key: keyBytes,
+                value: Self.copy(value.extracting(0..<kept)), headers: headers
+            ) { result in
+                loop.post { bound.value.deadLetterAnswered(result, partition, generation) }
+            }
+            return true
+        } catch {
+            deadLetterFailed(error, slot.partition)
+            return false
+        }
+    }
+
+    private func deadLetterAnswered(
+        _ result: Result<KafkaDelivery, KafkaError>, _ partition: TopicPartition, _ generation: Int
+    ) {
+        if case .failure(let error) = result { deadLetterFailed(error, partition) }
+        guard let slot = slots[partition], slot.generation == generation else { return }
+        slot.ingest.deadLetterSettled()
+        markDirty(slot)
+        dispatch()
+    }
+
+    private func deadLetterFailed(_ error: KafkaError, _ partition: TopicPartition) {
+        metrics.deadLetterFailures.add()
+        log.error(
+            "a record that is no event could not be kept in the dead-letter topic",
+            LogField("partition", partition), LogField("error", error))
+    }
+
+    // MARK: - Batches out
+
+    private func dispatch() {
+        let slots = dirty
+        dirty.removeAll(keepingCapacity: true)
+        for slot in slots {
+            slot.isDirty = false
+            sendNext(slot)
+        }
+    }
+
+    private func sendNext(_ slot: Slot) {
+        guard !slot.isUnderWay else { return }
+        guard !isAheadOfTail else {
+            markDirty(slot)
+            if !paceTimer.isScheduled { loop.schedule(paceTimer, after: .milliseconds(1)) }
+            return
+        }
+        if slot.ingest.inFlight == nil, slot.ingest.takeBatch() == nil { return }
+        send(slot)
+    }
+
+    /// Sends the slot's batch under way. On a failure it stays and is sent again.
+    private func send(_ slot: Slot) {
+        guard let request = slot.ingest.inFlight else { return }
+        slot.isUnderWay = true
+        let started = MonotonicTime.now
+        appender.append(request) { [weak self] result in
+            self?.appendAnswered(result, slot, request, started)
+        }
+    }
+
+    private func appendAnswered(
+        _ result: Result<AppendOutcome, RedisError>, _ slot: Slot, _ request: AppendRequest,
+        _ started: MonotonicTime
+    ) {
+        slot.isUnderWay = false
+        guard !isStopped, slots[slot.partition] === slot else { return }
+        switch result {
+        case .failure(let error):
+            metrics.retries.add()
+            lastError = error.description
+            if !error.isRetriable {
+                log.error(
+                    "Redis refused an append; it is tried again",
+                    LogField("partition", slot.partition), LogField("error", error))
+            }
+            loop.schedule(resendTimer, after: .milliseconds(error.isRetriable ? 100 : 1000))
+        case .success(let outcome):
+            metrics.appendTime.record(.now - started)
+            settle(outcome, slot, request)
+        }
+    }
+
+    private func settle(_ outcome: AppendOutcome, _ slot: Slot, _ request: AppendRequest) {
+        let before = slot.ingest.heldBytes
+        let action = slot.ingest.finished(outcome)
+        heldBytes += slot.ingest.heldBytes - before
+        switch outcome {
+        case .appended(_, let sequence):
+            appendedSequence = sequence
+            metrics.events.add(request.count)
+            metrics.batches.add()
+            metrics.bytes.add(request.bytes.count)
+        case .alreadyThere, .overlaps: metrics.duplicates.add()
+        case .redisLostData(let mark):
+            metrics.redisLosses.add()
+            log.error(
+                "Redis has lost events that were appended; they are read from Kafka again",
+                LogField("partition", slot.partition), LogField("redis", mark),
+                LogField("expected", request.expectedHighWater))
+        }
+        switch action {
+        case .none: break
+        case .stored(let next): consumer?.noteStored(slot.partition, nextOffset: next)
+        case .rewind(let offset): consumer?.reposition(slot.partition, to: .at(offset))
+        }
+        sendNext(slot)
+        releaseIfDrained()
+    }
+
+    /// True while this node's own tail has to catch up first. A tail that is not following at all
+    /// holds nothing up: the others need the events.
+    private var isAheadOfTail: Bool {
+        guard settings.eventsAheadOfTailMax < .max else { return false }
+        let tail = tailProgress()
+        guard tail.isFollowing, appendedSequence > tail.sequence else { return false }
+        return appendedSequence - tail.sequence > UInt64(settings.eventsAheadOfTailMax)
+    }
+
+    private func resend() {
+        for slot in slots.values where slot.ingest.inFlight != nil && !slot.isUnderWay {
+            send(slot)
+        }
+    }
+
+    // MARK: - Holding back
+
+    private func holdIfFull() {
+        metrics.heldBytes.set(heldBytes)
+        guard heldBytes > IngestSettings.heldBytesMax, !isHolding, !isPaused else { return }
+        isHolding = true
+        watch([])
+        loop.schedule(pauseTimer, after: IngestSettings.holdBeforePause)
+    }
+
+    private func pauseAll() {
+        guard isHolding else { return }
+        consumer?.pause(Array(slots.keys))
+        isPaused = true
+        isHolding = false
+        log.notice("Redis does not keep up: Kafka is the buffer", LogField("bytes", heldBytes))
+        watch(.readable)
+    }
+
+    private func releaseIfDrained() {
+        metrics.heldBytes.set(heldBytes)
+        guard heldBytes < IngestSettings.heldBytesMax / 2 else { return }
+        if isHolding {
+            isHolding = false
+            loop.cancel(pauseTimer)
+            watch(.readable)
+        }
+        if isPaused {
+            isPaused = false
+            consumer?.resume(Array(slots.keys))
+            log.notice("Redis keeps up again")
+        }
+    }
+
+    private func watch(_ interest: Interest) {
+        guard let registration, let consumer else { return }
+        loop.update(registration, descriptor: consumer.readinessDescriptor, to: interest)
+    }
+
+    // MARK: - Positions
+
+    private func commit() {
+        // An idle member is served too: the group puts out one that does not poll.
+        descriptorIsReady(.readable)
+        consumer?.commitStored()
+        let lag = consumer?.lag.values.reduce(0, +) ?? 0
+        metrics.lag.set(lag)
+        loop.schedule(commitTimer, after: IngestSettings.commitInterval)
+    }
+
+    private func failed(_ error: KafkaError) {
+        lastError = error.description
+        guard error.isFatal else {
+            // A topic that is not there yet is read once it is; saying so once is enough.
+            if error.code == .topicUnknown {
+                guard unknownTopics.insert(error.detail).inserted else { return }
+                log.info("waiting for a topic", LogField("detail", error.detail))
+            } else {
+                log.warning("Kafka", LogField("error", error))
+            }
+            return
+        }
+        log.error("the consumer has failed for good; a new one joins", LogField("error", error))
+        // Not inside its own drain.
+        let bound = LoopBound(self, on: loop)
+        loop.post {
+            bound.value.closeConsumer(within: .seconds(2))
+            bound.value.loop.schedule(bound.value.restartTimer, after: .milliseconds(200))
+        }
+    }
+
+    /// Puts a partition at its start. Its slot exists from here on.
+    func begin(_ partition: TopicPartition, highWater: Int64?) {
+        generation += 1
+        let ingest = PartitionIngest(
+            topic: partition.topic, partition: partition.partition, highWater: highWater ?? -1,
+            limits: settings.limits)
+        slots[partition] = Slot(partition, generation: generation, ingest: ingest)
+    }
+
+    func partitionsChanged() {
+        byRecord = [:]
+        dirty.removeAll { slots[$0.partition] !== $0 }
+        heldBytes = slots.values.reduce(0) { $0 + $1.ingest.heldBytes }
+        metrics.partitions.set(slots.count)
+        releaseIfDrained()
+    }
+}

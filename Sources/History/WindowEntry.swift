@@ -1,0 +1,53 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import BrokerCore
+import Bytes
+import EventStreamWire
+import RedisClient
+
+/// One entry of a window stream: `p` partition, `o` first offset, `c` count, `b` the events.
+struct WindowEntry {
+    let lastID: EventID
+    let base: Int64
+    let count: Int
+
+    /// `nil` where the reply is no such entry.
+    init?(_ item: RedisReplyView) {
+        let fields = item[1]
+        guard let id = try? EventID.parse(item[0].bytes),
+            fields.count >= 8,
+            let base = fields[3].text.flatMap({ Int64($0) }),
+            let count = fields[5].text.flatMap({ Int($0) }),
+            count > 0, UInt64(count) <= id.sequence
+        else { return nil }
+        lastID = id
+        self.base = base
+        self.count = count
+    }
+
+    var firstID: EventID {
+        EventID(
+            milliseconds: lastID.milliseconds, sequence: lastID.sequence - UInt64(count) + 1)
+    }
+
+    /// Encodes the events of `bytes`. `nil` where nobody can receive the topic; where the bytes
+    /// cannot be read the result is the notice of a gap, because what is lost is said.
+    static func encode(
+        _ bytes: Span<UInt8>, _ entry: WindowEntry, topic: String, route: TopicRoute,
+        with encoder: BatchEncoder, layout: inout BatchLayout, isReplay: Bool,
+        failed: (BatchCodecError) -> Void
+    ) -> EventBatch? {
+        do throws(BatchCodecError) {
+            try layout.read(bytes, base: entry.base, count: entry.count)
+        } catch {
+            failed(error)
+            let before = EventID(
+                milliseconds: entry.firstID.milliseconds, sequence: entry.firstID.sequence - 1)
+            return GapNotice(from: before, to: entry.lastID, reason: .unreadable).batch
+        }
+        return encoder.encode(
+            route: route, firstID: entry.firstID, bytes: bytes, ranges: layout.values,
+            isReplay: isReplay)
+    }
+}
