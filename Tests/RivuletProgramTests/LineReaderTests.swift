@@ -8,20 +8,6 @@ import Testing
 
 @testable import rivulet
 
-/// Two connected ends; what is written to one is read from the other.
-struct Pair: ~Copyable {
-    let reader: OwnedDescriptor
-    let writer: OwnedDescriptor
-
-    init() throws {
-        var numbers: [CInt] = [-1, -1]
-        let type = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
-        try #require(unsafe socketpair(AF_UNIX, type, 0, &numbers) == 0)
-        reader = OwnedDescriptor(adopting: numbers[0])
-        writer = OwnedDescriptor(adopting: numbers[1])
-    }
-}
-
 @Suite("Lines of input")
 struct LineReaderTests {
     /// The lines of `input` as text, written in pieces of `piece` bytes by another thread.
