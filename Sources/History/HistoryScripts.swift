@@ -64,7 +64,9 @@ package enum HistoryScripts {
             if moved then
               local fms, fn = string.match(floorid, '^(%d+)-(%d+)$')
               redis.call('XTRIM', KEYS[2], 'MINID', string.format('%s-%.0f', fms, tonumber(fn) + 1))
-              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', now - tonumber(ARGV[10])))
+              -- Never beyond the floor: what the window still holds is counted by the index.
+              local cut = math.min(now - tonumber(ARGV[10]), tonumber(fms))
+              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', cut))
             end
             return {3, ms, n}
             """)
@@ -108,11 +110,13 @@ package enum HistoryScripts {
             """)
 
     /// Forgets a high-water offset, if it is still the one the caller saw: the topic was deleted
-    /// and made again.
+    /// and made again. Replies 1 where there is none afterwards, 0 where there is another one.
     package static let forgetHighWater = RedisScript(
         name: "forget-high-water",
         body: """
-            if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+            local mark = redis.call('HGET', KEYS[1], ARGV[1])
+            if not mark then return 1 end
+            if mark ~= ARGV[2] then return 0 end
             return redis.call('HDEL', KEYS[1], ARGV[1])
             """)
 }
