@@ -183,9 +183,19 @@ package final class HistoryReplay: ReplaySource {
                 floor = max(floor ?? mark, mark)
             }
             let route = directory.route(for: topic)
+            var previous = cursor
             for place in 0..<part[2].count {
-                guard let entry = WindowEntry(part[2][place]) else { continue }
-                guard entry.lastID <= through else { break }
+                guard let lastID = try? EventID.parse(part[2][place][0].bytes) else { continue }
+                guard lastID <= through else { break }
+                defer { previous = lastID }
+                guard let entry = WindowEntry(part[2][place]) else {
+                    log.error(
+                        "a history entry has no content", LogField("topic", topic),
+                        LogField("id", lastID))
+                    let notice = GapNotice(from: previous, to: lastID, reason: .unreadable)
+                    batches.append(notice.batch)
+                    continue
+                }
                 let batch = WindowEntry.encode(
                     part[2][place][1][7].bytes, entry, topic: topic, route: route,
                     with: state.encoder, layout: &state.layout, isReplay: true
