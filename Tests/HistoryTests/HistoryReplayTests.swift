@@ -285,36 +285,40 @@ struct HistoryReplayTests {
     @Test("what the window let go is told as a gap", arguments: [1 << 20, 1])
     func floors(pageBytes: Int) throws {
         var random = SplitMix(seed: 5)
-        // Everything that ever was, to have the IDs of what is gone.
         let small = HistoryRetention(
             windowEvents: 40, windowAge: .seconds(3600), indexAge: .seconds(7200))
-        let early = try fill(&random, batches: 12, padding: 900)
-        var all = Set(early.flatMap(\.received).map(\.id))
+        _ = try fill(&random, batches: 12, padding: 900)
         let history = try fill(
             &random, batches: 120, padding: 900, retention: small, of: ["a", "b"], from: 1000)
-        all.formUnion(history.flatMap(\.received).map(\.id))
         func floor(_ topic: String) throws -> EventID {
             try EventID.parse(
                 link.send(RedisCommand("HGET").add(keys.floor(topic)).add("id")).text)
         }
         let (floorA, floorB, tip) = try (floor("a"), floor("b"), tip())
         #expect(floorA != floorB)
+        // The index knows the IDs of what is gone.
+        let all = try ["a", "b"].flatMap { try link.index($0, keys) }.flatMap(\.ids).sorted()
+        let lost = Set(all).subtracting(history.flatMap(\.received).map(\.id))
         let bench = try ReplayBench(server, keys, pageBytes: pageBytes)
         let left = try bench.directory.subscription("left")
         let last = max(floorA, floorB)
-        for cursor in all.sorted() {
+        #expect(lost.max() == last)
+        for cursor in [.zero] + all {
             let told = bench.metrics.gaps.value
             let read = try bench.readAll(left, after: cursor, to: tip)
-            let gaps = read.received.filter(\.isGap)
+            let gaps = try read.received.filter(\.isGap).map { try $0.gap() }
             #expect(
                 read.received.filter { !$0.isGap }
                     == wanted(history, "a", "b", after: cursor))
             #expect(gaps.isEmpty == (cursor >= last))
             #expect(bench.metrics.gaps.value - told == UInt64(gaps.count))
-            if let end = gaps.last { #expect(end.id == last) }
+            if let end = gaps.last { #expect(end.to == last) }
             if pageBytes > 1, cursor < last {
-                #expect(
-                    gaps == [GapNotice(from: cursor, to: last, reason: .trimmed).received])
+                #expect(gaps == [GapNotice(from: cursor, to: last, reason: .trimmed)])
+            }
+            for id in lost where id > cursor {
+                let isTold = gaps.contains { $0.from < id && id <= $0.to }
+                #expect(isTold, "\(id) is missing without a word after \(cursor)")
             }
         }
         // A channel whose topics lost nothing hears nothing.

@@ -16,6 +16,20 @@ struct Received: Hashable, Sendable {
     let data: String
 
     var isGap: Bool { event == "gap" }
+
+    /// The notice that this message is.
+    func gap() throws -> GapNotice {
+        let parts = data.split(separator: "\"").map(String.init)
+        func value(_ name: String) throws -> String {
+            let index = try #require(parts.firstIndex(of: name))
+            return try #require(parts.dropFirst(index + 2).first)
+        }
+        let notice = GapNotice(
+            from: try EventID.parse(value("from")), to: try EventID.parse(value("to")),
+            reason: try #require(GapNotice.Reason(rawValue: value("reason"))))
+        #expect(notice.received == self)
+        return notice
+    }
 }
 
 extension EventBatch {

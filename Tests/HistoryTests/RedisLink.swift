@@ -138,6 +138,12 @@ struct StoredPlace: Equatable {
     let base: Int64
     let count: Int
     let hasOffsets: Bool
+
+    var ids: [EventID] {
+        ((lastID.sequence - UInt64(count) + 1)...lastID.sequence).map {
+            EventID(milliseconds: lastID.milliseconds, sequence: $0)
+        }
+    }
 }
 
 extension RedisLink {
