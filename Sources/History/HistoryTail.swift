@@ -185,8 +185,7 @@ package final class HistoryTail {
         let block = merge.hasHole ? Self.blockMillisecondsWithHole : Self.blockMilliseconds
         var command = RedisCommand("XREAD", reserving: 128 + topics.count * 96)
         command.append("COUNT")
-        let limit = entriesPerRead
-        command.append(limit)
+        command.append(entriesPerRead)
         command.append("BLOCK")
         command.append(block)
         command.append("STREAMS")
@@ -205,27 +204,22 @@ package final class HistoryTail {
                 loop.schedule(retryTimer, after: .milliseconds(100))
             case .success(let reply):
                 lastRead = .now
-                take(reply, atMost: limit)
+                take(reply)
                 proceed()
             }
         }
     }
 
-    /// - Parameter limit: The entries of one stream that the reply may hold.
-    private func take(_ reply: RedisReplyView, atMost limit: Int) {
+    private func take(_ reply: RedisReplyView) {
         guard var merge else { return }
         var entries: [TailMerge<EventBatch?>.Entry] = []
-        var isComplete = true
         var bytes = 0
         for index in 0..<reply.count {
             let stream = reply[index]
             let name = stream[0].text ?? ""
             let items = stream[1]
-            if items.count >= limit { isComplete = false }
             if name == keys.news {
                 takeNews(items, position: merge.lastID)
-                // A stream that was just added has not been read yet.
-                isComplete = false
                 continue
             }
             let topic = String(name.dropFirst(keys.window("").count))
@@ -237,7 +231,7 @@ package final class HistoryTail {
             }
         }
         adaptReads(to: bytes)
-        let outputs = merge.take(entries, wasComplete: isComplete)
+        let outputs = merge.take(entries)
         self.merge = merge
         pass(on: outputs)
     }
