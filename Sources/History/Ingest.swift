@@ -158,7 +158,7 @@ package final class Ingest: ReadinessHandler {
             try consumer.subscribe(topics: settings.topics, patterns: settings.patterns)
             registration = try register(consumer)
             self.consumer = consumer
-            descriptorIsReady(.readable)
+            drain()
         } catch {
             lastError = error.description
             log.error("cannot join the consumer group", LogField("error", error))
@@ -199,7 +199,9 @@ package final class Ingest: ReadinessHandler {
 
     // MARK: - Records in
 
-    package func descriptorIsReady(_ readiness: Readiness) {
+    package func descriptorIsReady(_ readiness: Readiness) { drain() }
+
+    private func drain() {
         guard let consumer, !isHolding else { return }
         let more = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
             switch event {
@@ -474,6 +476,9 @@ package final class Ingest: ReadinessHandler {
         consumer?.commitStored()
         let lag = consumer?.lag.values.reduce(0, +) ?? 0
         metrics.lag.set(lag)
+        // Where nothing arrives nothing wakes the loop, and a member that does not ask for records
+        // is put out of its group after `max.poll.interval.ms`.
+        drain()
         loop.schedule(commitTimer, after: IngestSettings.commitInterval)
     }
 
