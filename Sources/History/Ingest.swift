@@ -49,6 +49,11 @@ package struct IngestSettings: Sendable {
     /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
     /// event without limit.
     static let headersMax = 32
+    /// The value, and the key, that a dead letter holds whole. Both together stay below the
+    /// megabyte that brokers take by default.
+    static let deadLetterBytesMax = 400 << 10
+    /// What is kept of a larger one.
+    static let deadLetterSample = 1024
 }
 
 /// Reads this node's share of the partitions and appends it to history.
@@ -308,17 +313,21 @@ package final class Ingest: ReadinessHandler {
             ("rivulet-partition", Array("\(record.partition)".utf8)),
             ("rivulet-offset", Array("\(record.offset)".utf8)),
         ]
-        // A record too large for an event is likely too large for the dead-letter topic as well;
-        // its place in Kafka says where to find the whole of it.
-        let kept = min(value.count, reason.0 == .tooLarge ? 1024 : value.count)
-        if kept < value.count {
-            headers.append(("rivulet-size", Array("\(value.count)".utf8)))
-        }
+        // What is too large for the dead-letter topic would be lost there; its place in Kafka says
+        // where to find the whole of it.
+        let isLarge = value.count > IngestSettings.deadLetterBytesMax
+        let kept = isLarge ? IngestSettings.deadLetterSample : value.count
+        if isLarge { headers.append(("rivulet-size", Array("\(value.count)".utf8))) }
         let bound = LoopBound(self, on: loop)
         let loop = loop
         let (partition, generation) = (slot.partition, slot.generation)
         var keyBytes: [UInt8]?
-        if let key = record.key { keyBytes = Self.copy(key) }
+        if let key = record.key {
+            let isLarge = key.count > IngestSettings.deadLetterBytesMax
+            let kept = isLarge ? IngestSettings.deadLetterSample : key.count
+            if isLarge { headers.append(("rivulet-key-size", Array("\(key.count)".utf8))) }
+            keyBytes = Self.copy(key.extracting(0..<kept))
+        }
         do throws(KafkaError) {
             try producer.produce(
                 topic: settings.deadLetterTopic, key: keyBytes,
