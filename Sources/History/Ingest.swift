@@ -244,6 +244,8 @@ package final class Ingest: ReadinessHandler {
         }
         guard slot.ingest.isNew(record.offset) else { return }
         markDirty(slot)
+        let before = slot.ingest.heldBytes
+        defer { heldBytes += slot.ingest.heldBytes - before }
         guard let value = record.value else {
             metrics.tombstones.add()
             slot.ingest.skip(offset: record.offset, awaitingDeadLetter: false)
@@ -258,7 +260,6 @@ package final class Ingest: ReadinessHandler {
                     headers.append((Self.copy(name), []))
                 }
             }
-            let before = slot.ingest.heldBytes
             if let key = record.key {
                 slot.ingest.collect(
                     offset: record.offset, timestamp: record.timestamp, key: key, hasKey: true,
@@ -268,7 +269,6 @@ package final class Ingest: ReadinessHandler {
                     offset: record.offset, timestamp: record.timestamp,
                     key: value.extracting(0..<0), hasKey: false, headers: headers, value: value)
             }
-            heldBytes += slot.ingest.heldBytes - before
             return
         }
         let isSent = sendDeadLetter(record, value, reason, slot)
@@ -435,9 +435,7 @@ package final class Ingest: ReadinessHandler {
     }
 
     private func resend() {
-        for slot in slots.values where slot.ingest.inFlight != nil && !slot.isUnderWay {
-            send(slot)
-        }
+        for slot in slots.values { sendNext(slot) }
     }
 
     // MARK: - Holding back
@@ -472,6 +470,11 @@ package final class Ingest: ReadinessHandler {
             consumer?.resume(Array(slots.keys))
             log.notice("Redis keeps up again")
         }
+    }
+
+    /// Partitions that come while the others are paused are paused too: Redis is behind for all.
+    func pauseIfPaused(_ partitions: [TopicPartition]) {
+        if isPaused { consumer?.pause(partitions) }
     }
 
     private func watch(_ interest: Interest) {
