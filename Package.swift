@@ -85,15 +85,22 @@ let composition: [Target] =
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
             "BrokerCore", "History", "CLinux",
         ],
-        tests: ["BrokerTestKit"]
+        tests: ["BrokerTestKit", "ClusterHarness"]
     )
 
 let programs: [Target] = [
     .executableTarget(
         name: "rivulet",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire",
-            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene",
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
+            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+        ]
+    ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(
@@ -108,11 +115,21 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",
-        dependencies: ["Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire"]
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit",
+        ]
+    ),
+    .testTarget(
+        name: "ClusterTests",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "KafkaClient",
+            "BrokerTestKit", "ClusterHarness",
+        ]
     ),
     .testTarget(name: "TidyTests"),
 ]

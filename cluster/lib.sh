@@ -369,8 +369,8 @@ start_redis() {
 
 start_kafka() {
     rm -f -- "$run_dir/kafka.bootstrap"
-    start_part kafka rivulet "$BINARY" dev-kafka --brokers 3 --partitions "$DEV_KAFKA_PARTITIONS" \
-        --bootstrap-file "$run_dir/kafka.bootstrap"
+    start_part kafka rivulet "$BINARY" dev-kafka --brokers 3 --channels \
+        --partitions "$DEV_KAFKA_PARTITIONS" --bootstrap-file "$run_dir/kafka.bootstrap"
 }
 
 start_node() {
@@ -410,6 +410,21 @@ http_status() {
 }
 
 node_is_ready() { [[ $(http_status "$(node_port "$1")" /readyz) == 200 ]]; }
+
+# What a node says of itself under a name; empty where it says nothing.
+node_says() {
+    curl -s -m 1 "http://127.0.0.1:$(node_port "$1")/healthz" 2>/dev/null \
+        | jq -r --arg name "$2" '.[$name] // empty' 2>/dev/null || true
+}
+
+# True once each node reads some of the partitions: before that, events wait in Kafka.
+partitions_are_shared() {
+    local number count
+    for ((number = 1; number <= NODES; number++)); do
+        count=$(node_says "$number" partitions)
+        [[ $count =~ ^[0-9]+$ ]] && ((count > 0)) || return 1
+    done
+}
 
 haproxy_is_ready() { [[ $(http_status "$PORT" /readyz) == 200 ]]; }
 
@@ -487,7 +502,9 @@ run_logged() {
     pid=$!
     running_command=$pid
     while kill -0 "$pid" 2>/dev/null; do
-        line=$(tail -c 300 "$log" 2>/dev/null | tr '\r' '\n' | grep -v '^ *$' | tail -n 1 || true)
+        # Printable only: tests of hostile bytes print them.
+        line=$(tail -c 300 "$log" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' \
+            | grep -a -v '^ *$' | tail -n 1 || true)
         progress "$what ($((SECONDS - began)) s) ${line:0:60}"
         if ((!on_terminal && SECONDS - told >= 15)); then
             told=$SECONDS
@@ -519,5 +536,6 @@ build_program() {
         || fail "swift is not in the path: install Swift 6.3 (https://www.swift.org/install)"
     run_logged "building (swift build -c release)" "$logs_dir/build.log" \
         swift build --package-path "$root_dir" -c release --product rivulet || return 1
-    BINARY="$(swift build --package-path "$root_dir" -c release --show-bin-path 2>/dev/null 9>&-)/rivulet"
+    # The link that the build keeps beside the directory of the architecture.
+    BINARY="$root_dir/.build/release/rivulet"
 }

@@ -10,7 +10,7 @@ import JSONFields
 import KafkaClient
 package import NodeConfiguration
 package import Observability
-import PosixIO
+package import PosixIO
 import Reactor
 import RedisClient
 
@@ -103,9 +103,9 @@ package final class BrokerNode {
     /// Listens, and begins to look for Redis and Kafka. Returns at once: a node whose servers are
     /// away waits for them and says so in its log and on `/readyz`.
     package func start() throws(BrokerNodeError) {
-        let addresses = try listenAddresses()
+        let wanted = try listenAddresses()
         for loop in serving + [ingestLoop, tailLoop] { loop.start() }
-        try startServing(addresses)
+        try startServing(wanted)
         let redis = try redisSettings()
         try startTail(redis)
         try startIngest(redis)
@@ -137,17 +137,24 @@ package final class BrokerNode {
         return addresses
     }
 
-    private func startServing(_ addresses: [SocketAddress]) throws(BrokerNodeError) {
+    /// Where the node listens, once started. A port that was 0 is the one the kernel chose.
+    package private(set) var addresses: [SocketAddress] = []
+
+    private func startServing(_ wanted: [SocketAddress]) throws(BrokerNodeError) {
+        var addresses = wanted
         for loop in serving {
             let context = context
             let shard = LoopBound(NodeShard(loop: loop, context: context), on: loop)
             shards.append(shard)
-            _ = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let asked = addresses
+            // The first loop finds out what port 0 means; the others share it.
+            addresses = try Self.furnish(loop) { () throws(BrokerNodeError) in
                 do throws(HTTPServerError) {
-                    try shard.value.listen(on: addresses)
+                    return try shard.value.listen(on: asked)
                 } catch { throw BrokerNodeError(detail: error.detail) }
             }
         }
+        self.addresses = addresses
     }
 
     private func redisSettings() throws(BrokerNodeError) -> RedisSettings {
@@ -275,7 +282,12 @@ package final class BrokerNode {
                 let ingest = try Ingest(
                     loop: loop, settings: context.ingestSettings, connection: connection,
                     appender: appender, producer: producer, metrics: context.ingestMetrics,
-                    log: log.named("ingest"))
+                    log: log.named("ingest"),
+                    tailProgress: {
+                        TailProgress(
+                            sequence: UInt64(clamping: context.tailMetrics.lastSequence.value),
+                            isFollowing: context.status.isFollowing)
+                    })
                 let telemetry =
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil

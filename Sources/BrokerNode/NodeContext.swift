@@ -181,7 +181,8 @@ extension NodeContext {
                 batchBytes: configuration.history.batchBytes),
             eventBytesMax: configuration.limits.eventBytes,
             deadLetterTopic: configuration.kafka.deadLetterTopic,
-            startsAtEnd: configuration.kafka.autoOffsetReset == .latest)
+            startsAtEnd: configuration.kafka.autoOffsetReset == .latest,
+            eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)))
     }
 }
 

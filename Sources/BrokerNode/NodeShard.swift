@@ -37,7 +37,9 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         self.context = context
     }
 
-    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) {
+    /// Returns where it listens.
+    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) -> [SocketAddress] {
+        var bound: [SocketAddress] = []
         for address in addresses {
             let listener = HTTPListener(
                 loop: loop, address: address, settings: context.httpSettings, handler: self,
@@ -45,7 +47,9 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 log: context.log.named("http"))
             try listener.start()
             listeners.append(listener)
+            bound.append(listener.localAddress ?? address)
         }
+        return bound
     }
 
     /// The node has its place in history: streams can be served from here on.

@@ -107,7 +107,7 @@ extension HTTP1Connection {
         if head.method == .head { flags.insert(.isHead) }
         if head.keepAlive { flags.insert(.keepsAlive) }
         if head.version == .oneZero { flags.insert(.isHTTP10) }
-        listener.handler.handle(
+        listener.handler?.handle(
             HTTPRequest(head: head, body: body, peer: peer), HTTPExchange(self))
     }
 

@@ -22,28 +22,28 @@ extension HTTP1Connection {
     struct Flags: OptionSet {
         let rawValue: UInt16
         /// The request being answered was HEAD.
-        static let isHead = Flags(rawValue: 1)
+        static let isHead = Flags(rawValue: 1 << 0)
         /// The client wants to keep the connection after this answer.
-        static let keepsAlive = Flags(rawValue: 2)
+        static let keepsAlive = Flags(rawValue: 1 << 1)
         /// The connection closes once `output` is sent.
-        static let closesAfterOutput = Flags(rawValue: 4)
+        static let closesAfterOutput = Flags(rawValue: 1 << 2)
         /// The peer may still be sending, so closing takes care that it sees the answer.
-        static let lingers = Flags(rawValue: 8)
+        static let lingers = Flags(rawValue: 1 << 3)
         /// The socket was full, and nobody has been told yet that it no longer is.
-        static let awaitsWritable = Flags(rawValue: 16)
+        static let awaitsWritable = Flags(rawValue: 1 << 4)
         /// The loop's interest includes writable.
-        static let writableIsArmed = Flags(rawValue: 512)
+        static let writableIsArmed = Flags(rawValue: 1 << 5)
         /// The loop's interest leaves readable out.
-        static let readingIsPaused = Flags(rawValue: 32)
+        static let readingIsPaused = Flags(rawValue: 1 << 6)
         /// ``readBuffered()`` is on the stack and goes on by itself.
-        static let isReading = Flags(rawValue: 64)
+        static let isReading = Flags(rawValue: 1 << 7)
         /// The admission gave a slot.
-        static let isAdmitted = Flags(rawValue: 128)
+        static let isAdmitted = Flags(rawValue: 1 << 8)
         /// The client speaks HTTP/1.0, which has to be told that the connection stays open.
-        static let isHTTP10 = Flags(rawValue: 256)
+        static let isHTTP10 = Flags(rawValue: 1 << 9)
         /// A request has been handled on this connection.
-        static let hasServed = Flags(rawValue: 1024)
+        static let hasServed = Flags(rawValue: 1 << 10)
         /// Requests in hand wait until other connections have had their turn.
-        static let awaitsTurn = Flags(rawValue: 2048)
+        static let awaitsTurn = Flags(rawValue: 1 << 11)
     }
 }

@@ -19,7 +19,8 @@ package final class HTTPListener: ReadinessHandler {
     let settings: HTTPServerSettings
     let metrics: HTTPServerMetrics
     let admission: (any HTTPAdmission)?
-    let handler: any HTTPRequestHandler
+    /// Given up by ``stop()``: a handler usually holds streams, and they their listener.
+    private(set) var handler: (any HTTPRequestHandler)?
     let log: Logger
     /// Where every read of this loop's connections goes first.
     let scratch = ReadScratch()
@@ -47,7 +48,7 @@ package final class HTTPListener: ReadinessHandler {
 
     /// - Parameters:
     ///   - address: Port 0 lets the kernel choose; ``localAddress`` says which.
-    ///   - handler: Kept until the listener goes.
+    ///   - handler: Kept until ``stop()``.
     ///   - admission: Who decides whether one more connection may be open; `nil` admits all.
     package init(
         loop: EventLoop, address: SocketAddress, settings: HTTPServerSettings,
@@ -120,6 +121,7 @@ package final class HTTPListener: ReadinessHandler {
         for connection in openConnections() { connection.stop() }
         if let sweepTimer { loop.cancel(sweepTimer) }
         publishBytesSent()
+        handler = nil
     }
 
     /// A copy, because closing a connection changes the slab.

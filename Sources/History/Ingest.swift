@@ -20,11 +20,15 @@ package struct IngestSettings: Sendable {
     package var deadLetterTopic: String
     /// Where a partition starts that neither history nor the group knows.
     package var startsAtEnd: Bool
+    /// How many events this node may append beyond what its own tail has read. A node that cannot
+    /// follow history any faster must not write it any faster: the window would let events go
+    /// before every node has seen them.
+    package var eventsAheadOfTailMax: Int
 
     package init(
         topics: [String], patterns: [String], kafka: KafkaSettings, group: KafkaGroupSettings,
         limits: PartitionIngest.Limits, eventBytesMax: Int, deadLetterTopic: String,
-        startsAtEnd: Bool
+        startsAtEnd: Bool, eventsAheadOfTailMax: Int = .max
     ) {
         self.topics = topics
         self.patterns = patterns
@@ -34,6 +38,7 @@ package struct IngestSettings: Sendable {
         self.eventBytesMax = eventBytesMax
         self.deadLetterTopic = deadLetterTopic
         self.startsAtEnd = startsAtEnd
+        self.eventsAheadOfTailMax = eventsAheadOfTailMax
     }
 
     /// Bytes collected or under way before Kafka is left to be the buffer. Enough for a round trip
@@ -54,6 +59,17 @@ package struct IngestSettings: Sendable {
     static let deadLetterBytesMax = 400 << 10
     /// What is kept of a larger one.
     static let deadLetterSample = 1024
+}
+
+/// How far this node's own tail has come.
+package struct TailProgress: Sendable {
+    package var sequence: UInt64
+    package var isFollowing: Bool
+
+    package init(sequence: UInt64 = 0, isFollowing: Bool = false) {
+        self.sequence = sequence
+        self.isFollowing = isFollowing
+    }
 }
 
 /// Reads this node's share of the partitions and appends it to history.
@@ -104,18 +120,26 @@ package final class Ingest: ReadinessHandler {
     private var isHolding = false
     private var isPaused = false
     private var isStopped = false
+    /// What has been said about topics that do not exist; bounded by the subscription.
+    private var unknownTopics: Set<String> = []
     private(set) package var lastError: String?
     private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
     private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
     lazy var startRetryTimer = LoopTimer { [weak self] in self?.findStarts() }
+    /// The sequence number of the newest event that this node appended.
+    private var appendedSequence: UInt64 = 0
+    private let tailProgress: @Sendable () -> TailProgress
+    private lazy var paceTimer = LoopTimer { [weak self] in self?.dispatch() }
     private lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
 
     /// Made on the loop.
     package init(
         loop: EventLoop, settings: IngestSettings, connection: RedisConnection,
-        appender: HistoryAppender, producer: KafkaProducer, metrics: IngestMetrics, log: Logger
+        appender: HistoryAppender, producer: KafkaProducer, metrics: IngestMetrics, log: Logger,
+        tailProgress: @escaping @Sendable () -> TailProgress = { TailProgress() }
     ) throws(JSONFieldsError) {
+        self.tailProgress = tailProgress
         self.loop = loop
         self.settings = settings
         self.connection = connection
@@ -139,9 +163,9 @@ package final class Ingest: ReadinessHandler {
     package func stop(within limit: Duration) {
         guard !isStopped else { return }
         isStopped = true
-        for timer in [commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer] {
-            loop.cancel(timer)
-        }
+        for timer in [
+            commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
+        ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
 
@@ -372,6 +396,11 @@ package final class Ingest: ReadinessHandler {
 
     private func sendNext(_ slot: Slot) {
         guard !slot.isUnderWay else { return }
+        guard !isAheadOfTail else {
+            markDirty(slot)
+            if !paceTimer.isScheduled { loop.schedule(paceTimer, after: .milliseconds(1)) }
+            return
+        }
         if slot.ingest.inFlight == nil, slot.ingest.takeBatch() == nil { return }
         send(slot)
     }
@@ -413,7 +442,8 @@ package final class Ingest: ReadinessHandler {
         let action = slot.ingest.finished(outcome)
         heldBytes += slot.ingest.heldBytes - before
         switch outcome {
-        case .appended:
+        case .appended(_, let sequence):
+            appendedSequence = sequence
             metrics.events.add(request.count)
             metrics.batches.add()
             metrics.bytes.add(request.bytes.count)
@@ -432,6 +462,15 @@ package final class Ingest: ReadinessHandler {
         }
         sendNext(slot)
         releaseIfDrained()
+    }
+
+    /// True while this node's own tail has to catch up first. A tail that is not following at all
+    /// holds nothing up: the others need the events.
+    private var isAheadOfTail: Bool {
+        guard settings.eventsAheadOfTailMax < .max else { return false }
+        let tail = tailProgress()
+        guard tail.isFollowing, appendedSequence > tail.sequence else { return false }
+        return appendedSequence - tail.sequence > UInt64(settings.eventsAheadOfTailMax)
     }
 
     private func resend() {
@@ -485,6 +524,8 @@ package final class Ingest: ReadinessHandler {
     // MARK: - Positions
 
     private func commit() {
+        // An idle member is served too: the group puts out one that does not poll.
+        descriptorIsReady(.readable)
         consumer?.commitStored()
         let lag = consumer?.lag.values.reduce(0, +) ?? 0
         metrics.lag.set(lag)
@@ -497,7 +538,13 @@ package final class Ingest: ReadinessHandler {
     private func failed(_ error: KafkaError) {
         lastError = error.description
         guard error.isFatal else {
-            log.warning("Kafka", LogField("error", error))
+            // A topic that is not there yet is read once it is; saying so once is enough.
+            if error.code == .topicUnknown {
+                guard unknownTopics.insert(error.detail).inserted else { return }
+                log.info("waiting for a topic", LogField("detail", error.detail))
+            } else {
+                log.warning("Kafka", LogField("error", error))
+            }
             return
         }
         log.error("the consumer has failed for good; a new one joins", LogField("error", error))

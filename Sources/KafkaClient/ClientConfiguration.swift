@@ -26,7 +26,7 @@ struct ClientConfiguration: ~Copyable {
             guard !fixed.contains(Self.canonical(name)) else {
                 throw KafkaError(
                     .configurationInvalid,
-                    "property \"\(name)\" cannot be set: Rivulet's guarantees rest on its value")
+                    "property \"\(name)\" cannot be set here: Rivulet sets it itself")
             }
             try set(name, value)
         }
@@ -53,6 +53,7 @@ struct ClientConfiguration: ~Copyable {
         case "request.required.acks": "acks"
         case "queue.buffering.max.ms": "linger.ms"
         case "delivery.timeout.ms": "message.timeout.ms"
+        case "auto.commit.enable": "enable.auto.commit"
         default: name
         }
     }

@@ -67,6 +67,13 @@ final class ClientHandle: @unchecked Sendable {
         return KafkaError(code, ClientConfiguration.string(text), isFatal: true)
     }
 
+    /// True once a group has answered a request to join.
+    var hasMemberID: Bool {
+        guard let id = unsafe rd_kafka_memberid(client) else { return false }
+        defer { unsafe rd_kafka_mem_free(client, id) }
+        return unsafe id.pointee != 0
+    }
+
     // MARK: - Blocking questions
 
     /// The first and next offsets of each partition, two requests per leader in all.

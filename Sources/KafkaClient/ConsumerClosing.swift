@@ -53,7 +53,7 @@ struct ConsumerClosing: @unchecked Sendable {
             leave()
         }
         // Without a member ID no join has been answered, so librdkafka has chosen no assignor.
-        guard isAssignorReady || !hasMemberID else {
+        guard isAssignorReady || !handle.hasMemberID else {
             handle.log.warning(
                 "the Kafka consumer is between joining and its first assignment, where ending it "
                     + "is unsafe; its memory is given up")
@@ -135,11 +135,5 @@ struct ConsumerClosing: @unchecked Sendable {
             // While it closes, librdkafka takes any answer for "give up everything".
             answer(isAssignment: false, [])
         }
-    }
-
-    private var hasMemberID: Bool {
-        guard let id = unsafe rd_kafka_memberid(handle.client) else { return false }
-        defer { unsafe rd_kafka_mem_free(handle.client, id) }
-        return unsafe id.pointee != 0
     }
 }

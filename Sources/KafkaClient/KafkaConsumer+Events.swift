@@ -71,7 +71,8 @@ extension KafkaConsumer {
             unsafe rd_kafka_topic_partition_destroy(entry)
             // An error of a position that a reposition has already replaced is nobody's news.
             guard postponed[partition] == nil, active[partition] != nil else { return }
-            deliverPartitionError(partition, offset, KafkaError(code, text), body)
+            let error = KafkaError(code, text.map { "\(partition): \($0)" })
+            deliverPartitionError(partition, offset, error, body)
             return
         }
         if let fatal = handle.fatalError {
@@ -93,17 +94,23 @@ extension KafkaConsumer {
         _ partition: TopicPartition, _ offset: Int64, _ error: KafkaError,
         _ body: (borrowing KafkaEvent) -> Void
     ) {
+        let position = active[partition]?.position
         guard error.code == .offsetOutOfRange else {
             let lent = KafkaEvent.partitionError(partition, error)
             body(lent)
             return
         }
-        // A missing committed offset is reported with a logical, negative offset.
-        if offset < 0 {
+        // These errors carry no version, so one may be about a position given up meanwhile. A
+        // partition never falls behind where it was last told to begin.
+        if case .at(let start) = position, offset < start { return }
+        if offset >= 0 {
+            let lent = KafkaEvent.offsetOutOfRange(partition, offset: offset)
+            body(lent)
+        } else if position == .committed {
             let lent = KafkaEvent.positionMissing(partition)
             body(lent)
         } else {
-            let lent = KafkaEvent.offsetOutOfRange(partition, offset: offset)
+            let lent = KafkaEvent.partitionError(partition, error)
             body(lent)
         }
     }

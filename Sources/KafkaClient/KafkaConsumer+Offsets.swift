@@ -17,7 +17,7 @@ extension KafkaConsumer {
     /// Nothing is sent while an earlier commit is under way, nor from a revocation until the
     /// assignment after it; what is noted goes with the next call then.
     package func commitStored() {
-        guard owed == .none, !isRevoking, committing.isEmpty, !stored.isEmpty else { return }
+        guard owed == .none, !isRevoking, !isCommitting, !stored.isEmpty else { return }
         let list = PartitionList(capacity: stored.count)
         for (partition, offset) in stored { list.add(partition, rawOffset: offset) }
         let code = unsafe rd_kafka_commit_queue(handle.client, list.pointer, queue, nil, nil)
@@ -25,6 +25,7 @@ extension KafkaConsumer {
             log.debug("a commit was not taken", LogField("error", "\(KafkaError(code))"))
             return
         }
+        isCommitting = true
         committing = stored
         stored = [:]
     }
@@ -32,6 +33,7 @@ extension KafkaConsumer {
     func deliverCommit(_ event: OpaquePointer, _ body: (borrowing KafkaEvent) -> Void) {
         let sent = committing
         committing = [:]
+        isCommitting = false
         var code = unsafe rd_kafka_event_error(event)
         if code == RD_KAFKA_RESP_ERR_NO_ERROR,
             let list = unsafe rd_kafka_event_topic_partition_list(event),
@@ -58,6 +60,7 @@ extension KafkaConsumer {
 
     /// What librdkafka, or the last query, knows of the partition's first and next offset.
     package func watermarks(of partition: TopicPartition) -> KafkaWatermarks? {
+        guard !isClosed else { return nil }
         var low: Int64 = -1
         var high: Int64 = -1
         let code = unsafe rd_kafka_get_watermark_offsets(

@@ -41,6 +41,7 @@ package final class KafkaConsumer {
     /// Next offsets to commit, and those on their way.
     var stored: [TopicPartition: Int64] = [:]
     var committing: [TopicPartition: Int64] = [:]
+    var isCommitting = false
     /// From a revocation until the assignment after it is answered.
     var isRevoking = false
 
@@ -48,7 +49,7 @@ package final class KafkaConsumer {
     var isSubscribed = false
     var probeTopic = "__consumer_offsets"
     var areBrokersDown = false
-    private var isClosed = false
+    private(set) var isClosed = false
     private var isDraining = false
     let knownTopics = Lock<[String: Int]>([:])
     let knownWatermarks = Lock<[TopicPartition: KafkaWatermarks]>([:])
@@ -111,6 +112,7 @@ package final class KafkaConsumer {
     ///
     /// - Parameter patterns: Topic names in which `*` stands for anything, such as `camera.*`.
     package func subscribe(topics: [String], patterns: [String] = []) throws(KafkaError) {
+        guard !isClosed else { throw KafkaError(.closed, "the consumer is closed") }
         guard !topics.isEmpty || !patterns.isEmpty else {
             throw KafkaError(.configurationInvalid, "no topic and no pattern to subscribe to")
         }
@@ -184,7 +186,8 @@ package final class KafkaConsumer {
                 "the Kafka consumer did not end in time; its memory is given up",
                 LogField("limit", "\(limit)"))
         }
-        granted = []
-        active = [:]
+        // Nothing is left for a later call to ask librdkafka about.
+        (granted, active, postponed, stored) = ([], [:], [:], [:])
+        owed = .none
     }
 }

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What a ``KafkaConsumer`` has to say, in the order it happened.
+///
+/// Lent for one call: look at it with `switch`, because `if case` would have to consume it.
 package enum KafkaEvent: ~Copyable {
     case record(KafkaRecord)
     /// The group gives these partitions to this member. Answer with

@@ -44,6 +44,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
         case coordinatorNotAvailable
         case rebalanceInProgress
         case illegalGeneration
+        case unknownMember
         case messageTooLarge
         case requestTimedOut
         case topicAuthorizationFailed
@@ -55,6 +56,7 @@ package final class KafkaMockCluster: @unchecked Sendable {
             case .coordinatorNotAvailable: RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .illegalGeneration: RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION
+            case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
             case .messageTooLarge: RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             case .requestTimedOut: RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED

@@ -37,6 +37,22 @@ package final class KafkaProducer: Sendable {
         let isStopping = Atomic<Bool>(false)
         let failures = Atomic<UInt64>(0)
         let outstanding = Atomic<Int>(0)
+        /// Calls that use the client at this moment; it is not ended before they have returned.
+        let users = Atomic<Int>(0)
+
+        /// Lends the client to `body`, unless it is being ended.
+        ///
+        /// Sequentially consistent: of a call that begins and a stop, one sees the other.
+        func use<Result>(_ body: () throws(KafkaError) -> Result) throws(KafkaError) -> Result {
+            users.wrappingAdd(1, ordering: .sequentiallyConsistent)
+            defer { users.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+            guard !isStopping.load(ordering: .sequentiallyConsistent) else {
+                throw KafkaError(.closed, "the producer is closed")
+            }
+            return try body()
+        }
+
+        func stop() { isStopping.store(true, ordering: .sequentiallyConsistent) }
     }
 
     /// Keeps a completion while librdkafka carries its address with the record.
@@ -62,7 +78,7 @@ package final class KafkaProducer: Sendable {
         reports = NamedThread("kafka-reports") { Self.report(handle, state) }
     }
 
-    deinit { state.isStopping.store(true, ordering: .releasing) }
+    deinit { state.stop() }
 
     /// Hands a record over for sending; the bytes are copied.
     ///
@@ -86,6 +102,15 @@ package final class KafkaProducer: Sendable {
                 .messageTooLarge,
                 "record of \(size) bytes for topic \"\(topic)\"; at most \(messageMaxBytes)")
         }
+        try state.use { () throws(KafkaError) in
+            try submit(topic, partition, key, value, headers, timestamp, completion)
+        }
+    }
+
+    private func submit(
+        _ topic: String, _ partition: Int32, _ key: Span<UInt8>?, _ value: Span<UInt8>?,
+        _ headers: [(name: String, value: [UInt8])], _ timestamp: Int64?, _ completion: Completion?
+    ) throws(KafkaError) {
         let waiting = unsafe completion.map { unsafe Unmanaged.passRetained(Waiting($0)) }
         // Before it is handed over: the report may come before this call returns.
         state.outstanding.wrappingAdd(1, ordering: .releasing)
@@ -157,8 +182,12 @@ package final class KafkaProducer: Sendable {
 
     /// Sends what waits and waits for its deliveries; false where some are still out.
     package func flush(within limit: Duration) -> Bool {
-        unsafe rd_kafka_flush(handle.client, limit.kafkaMilliseconds)
-            == RD_KAFKA_RESP_ERR_NO_ERROR
+        do throws(KafkaError) {
+            return try state.use {
+                unsafe rd_kafka_flush(handle.client, limit.kafkaMilliseconds)
+                    == RD_KAFKA_RESP_ERR_NO_ERROR
+            }
+        } catch { return outstanding == 0 }
     }
 
     /// Records handed over and not yet reported.
@@ -169,7 +198,9 @@ package final class KafkaProducer: Sendable {
 
     /// The error after which every ``produce(topic:partition:key:value:headers:timestamp:completion:)``
     /// fails, if there is one.
-    package var fatalError: KafkaError? { handle.fatalError }
+    package var fatalError: KafkaError? {
+        do throws(KafkaError) { return try state.use { handle.fatalError } } catch { return error }
+    }
 
     /// How many partitions the topic has. Blocks; meant for start-up, to fail early and clearly.
     ///
@@ -187,7 +218,9 @@ package final class KafkaProducer: Sendable {
 
     /// All topics of the cluster. Blocks.
     package func topics(within limit: Duration) throws(KafkaError) -> [KafkaTopic] {
-        try handle.topics(servers: settings.bootstrapServers, within: limit)
+        try state.use { () throws(KafkaError) in
+            try handle.topics(servers: settings.bootstrapServers, within: limit)
+        }
     }
 
     /// Sends what waits, then ends the client; returns after `limit` at the latest.
@@ -196,10 +229,10 @@ package final class KafkaProducer: Sendable {
     @discardableResult
     package func close(within limit: Duration) -> Bool {
         let deadline = MonotonicTime.now + limit
-        let flushed = state.isStopping.load(ordering: .acquiring) || flush(within: limit)
-        state.isStopping.store(true, ordering: .releasing)
-        let left = max(.milliseconds(200), deadline - MonotonicTime.now)
-        return reports.join(within: left) && flushed
+        // Some of the time is kept for librdkafka's threads to end.
+        let flushed = flush(within: limit - min(limit / 4, .milliseconds(500)))
+        state.stop()
+        return reports.join(within: max(.zero, deadline - MonotonicTime.now)) && flushed
     }
 
     // MARK: - The reporting thread
@@ -207,7 +240,9 @@ package final class KafkaProducer: Sendable {
     /// Serves deliveries until told to stop, then ends the client.
     private static func report(_ handle: ClientHandle, _ state: ReportState) {
         guard let queue = unsafe rd_kafka_queue_get_main(handle.client) else { return }
-        while !state.isStopping.load(ordering: .acquiring) {
+        while !state.isStopping.load(ordering: .sequentiallyConsistent)
+            || state.users.load(ordering: .sequentiallyConsistent) > 0
+        {
             guard let event = unsafe rd_kafka_queue_poll(queue, 100) else { continue }
             unsafe serve(event, handle, state)
         }

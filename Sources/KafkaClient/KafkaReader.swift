@@ -63,6 +63,7 @@ package final class KafkaReader {
 
     /// Reads these partitions from these offsets, and no others.
     package func assign(_ positions: [(TopicPartition, KafkaOffset)]) throws(KafkaError) {
+        guard !isClosed else { throw KafkaError(.closed, "the reader is closed") }
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, rawOffset: position.raw) }
         let code = unsafe rd_kafka_assign(handle.client, list.pointer)
@@ -119,7 +120,8 @@ package final class KafkaReader {
 
     /// All topics of the cluster. Blocks.
     package func topics(within limit: Duration) throws(KafkaError) -> [KafkaTopic] {
-        try handle.topics(servers: settings.bootstrapServers, within: limit)
+        guard !isClosed else { throw KafkaError(.closed, "the reader is closed") }
+        return try handle.topics(servers: settings.bootstrapServers, within: limit)
     }
 
     /// Ends the client; returns after `limit` at the latest, while a thread goes on ending it.

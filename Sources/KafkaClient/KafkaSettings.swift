@@ -10,7 +10,7 @@ package struct KafkaSettings: Sendable {
     /// The name brokers show in their logs and quotas.
     package var clientID: String
     /// librdkafka's own properties, such as `security.protocol` or `sasl.password`. One that
-    /// Rivulet's guarantees rest on (`enable.auto.commit`, `acks`, …) is refused.
+    /// Rivulet sets itself (`enable.auto.commit`, `acks`, `linger.ms`, …) is refused.
     package var properties: [String: String]
 
     package init(

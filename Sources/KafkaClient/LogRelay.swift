@@ -32,7 +32,9 @@ final class LogRelay: Sendable {
 
     /// Takes one line. `level` is syslog's: 0 is the most severe.
     func line(level: Int32, facility: String, text: String) {
-        guard let suppressed = admit(facility, at: .now) else { return }
+        // Said of brokers before 0.11 and of the development broker, at each metadata request, and
+        // of no use to anybody.
+        guard facility != "AUTOCREATE", let suppressed = admit(facility, at: .now) else { return }
         let fields = LogField("facility", facility)
         let more = LogField("suppressed", suppressed)
         switch level {

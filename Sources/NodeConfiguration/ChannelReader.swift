@@ -153,14 +153,7 @@ struct ChannelReader {
         var parts: [String: YAMLNode] = [:]
         for entry in entries {
             guard names.contains(entry.key) else {
-                let isMerge = entry.key == "<<"
-                errors.append(
-                    ConfigurationError(
-                        .unknownKey, at: location(entry.keyMark),
-                        key: "\(key).\(Excerpt.escaped(entry.key))",
-                        isMerge ? "merge keys have no use here" : "there is no such key",
-                        accepted: names.joined(separator: ", "),
-                        suggestion: Spelling.nearest(to: entry.key, among: names)))
+                refuse(unknown: entry, in: key, names)
                 continue
             }
             parts[entry.key] = entry.value
@@ -225,8 +218,19 @@ struct ChannelReader {
 
     // MARK: Errors
 
+    private mutating func refuse(unknown entry: YAMLNode.Entry, in key: String, _ names: [String]) {
+        guard !errors.isFull else { return errors.omit() }
+        errors.append(
+            ConfigurationError(
+                .unknownKey, at: location(entry.keyMark),
+                key: "\(key).\(Excerpt.name(entry.key))",
+                entry.key == "<<" ? "merge keys have no use here" : "there is no such key",
+                accepted: names.joined(separator: ", "),
+                suggestion: Spelling.nearest(to: entry.key, among: names)))
+    }
+
     private func location(_ mark: YAMLNode.Mark) -> ConfigurationLocation {
-        ConfigurationLocation(source, line: mark.line, column: mark.column)
+        ConfigurationLocation(source, at: mark)
     }
 
     private mutating func refuse(

@@ -29,9 +29,9 @@ package struct ConfigurationLocation: Sendable, Hashable, CustomStringConvertibl
         let place =
             switch source {
             case .builtIn: "built-in default"
-            case .file(let path): Excerpt.escaped(path)
-            case .environment(let variable): "environment \(Excerpt.escaped(variable))"
-            case .flag(let name): "flag --\(Excerpt.escaped(name))"
+            case .file(let path): Excerpt.path(path)
+            case .environment(let variable): "environment \(Excerpt.name(variable))"
+            case .flag(let name): "flag --\(Excerpt.name(name))"
             case .argument(let position): "argument \(position)"
             }
         guard let line, let column else { return place }
@@ -125,12 +125,16 @@ struct ErrorList {
     var isEmpty: Bool { errors.isEmpty }
     var count: Int { errors.count + omitted }
 
+    /// True where one more is only counted, so that it need not be worked out: a hostile
+    /// document causes very many.
+    var isFull: Bool { errors.count == ConfigurationLimits.errors }
+
+    /// Counts an error that is not worked out.
+    mutating func omit() { omitted += 1 }
+
     mutating func append(_ error: ConfigurationError) {
-        if errors.count < ConfigurationLimits.errors {
-            errors.append(error)
-        } else {
-            omitted += 1
-        }
+        guard !isFull else { return omit() }
+        errors.append(error)
     }
 
     mutating func append(contentsOf list: ErrorList) {

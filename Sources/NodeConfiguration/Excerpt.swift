@@ -4,11 +4,24 @@
 /// Makes foreign text fit to be shown: one line, no control characters, not endless.
 enum Excerpt {
     private static let scalars = 80
+    /// Longer than any path that Linux takes (PATH_MAX).
+    private static let pathScalars = 4096
 
     /// `text` in quotes, cut and escaped. Credentials in a URL are masked.
     static func quoted(_ text: String) -> String { "\"\(escaped(masked(text)))\"" }
 
-    static func escaped(_ text: String) -> String {
+    /// A file's path, which is of use only whole.
+    static func path(_ text: String) -> String { escaped(text, atMost: pathScalars) }
+
+    /// The name of a key, flag or variable, up to where it stops being one: in `{password:x}`,
+    /// which lacks a space, the name is `password:x`.
+    static func name(_ text: String) -> String {
+        let legal = text.utf8.prefix { $0.isASCIILetterOrDigit || $0.isOne(of: "._-") }
+        let shown = String(decoding: legal.prefix(scalars), as: UTF8.self)
+        return shown.utf8.count == text.utf8.count ? text : "\(shown)…"
+    }
+
+    static func escaped(_ text: String, atMost scalars: Int = scalars) -> String {
         var result = ""
         var count = 0
         for scalar in text.unicodeScalars {

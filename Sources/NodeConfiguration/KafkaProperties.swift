@@ -34,22 +34,28 @@ extension KafkaProperties {
     /// Rivulet's guarantees rest on the first group; the second has keys of its own, and one
     /// setting in two places would let them contradict each other.
     static func owner(of name: String) -> String? {
-        let keys = [
-            "bootstrap.servers": "kafka.bootstrap_servers",
-            "metadata.broker.list": "kafka.bootstrap_servers",
-            "group.id": "kafka.group_id",
-            "auto.offset.reset": "kafka.auto_offset_reset",
-            "session.timeout.ms": "kafka.session_timeout",
-            "heartbeat.interval.ms": "kafka.heartbeat_interval",
-            "fetch.wait.max.ms": "kafka.fetch_wait_max",
-            "topic.metadata.refresh.interval.ms": "kafka.metadata_refresh",
-        ]
-        if let key = keys[name] { return "is set by Rivulet from \(key)" }
-        let owned = [
-            "enable.auto.commit", "enable.auto.offset.store", "partition.assignment.strategy",
-            "isolation.level",
-        ]
-        guard owned.contains(name) else { return nil }
+        if let key = keysOfTheirOwn[name] { return "is set by Rivulet from \(key)" }
+        guard fixed.contains(name) else { return nil }
         return "is set by Rivulet, whose promise to lose and repeat nothing depends on it"
     }
+
+    /// Each property that ``owner(of:)`` refuses.
+    static var ownedNames: [String] { (fixed + keysOfTheirOwn.keys).sorted() }
+
+    private static let fixed = [
+        "enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store",
+        "partition.assignment.strategy",
+        "isolation.level",
+    ]
+
+    private static let keysOfTheirOwn = [
+        "bootstrap.servers": "kafka.bootstrap_servers",
+        "metadata.broker.list": "kafka.bootstrap_servers",
+        "group.id": "kafka.group_id",
+        "auto.offset.reset": "kafka.auto_offset_reset",
+        "session.timeout.ms": "kafka.session_timeout",
+        "heartbeat.interval.ms": "kafka.heartbeat_interval",
+        "fetch.wait.max.ms": "kafka.fetch_wait_max",
+        "topic.metadata.refresh.interval.ms": "kafka.metadata_refresh",
+    ]
 }

@@ -118,7 +118,7 @@ package struct RedisSection: Sendable, Equatable {
 /// How much history Redis keeps, and how it is appended.
 package struct HistorySection: Sendable, Equatable {
     /// Events per topic whose bytes Redis keeps.
-    package var windowEvents = 100_000
+    package var windowEvents = 500_000
     package var windowAge: Duration = .seconds(3600)
     /// How long the way back to Kafka's records is kept; at least ``windowAge``.
     package var indexAge: Duration = .seconds(7 * 86_400)

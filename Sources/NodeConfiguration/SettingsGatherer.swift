@@ -69,7 +69,7 @@ extension SettingsGatherer {
         guard let root = YAMLComposer.compose(bytes, from: source, errors: &errors), !root.isNull
         else { return }
         let place = { (mark: YAMLNode.Mark) in
-            ConfigurationLocation(source, line: mark.line, column: mark.column)
+            ConfigurationLocation(source, at: mark)
         }
         guard case .mapping(let entries) = root.content else {
             errors.append(
@@ -118,8 +118,11 @@ extension SettingsGatherer {
     }
 
     private mutating func refuse(
-        key: String, inSection section: String?, _ location: ConfigurationLocation
+        key: String,
+        inSection section: String?,
+        _ location: ConfigurationLocation
     ) {
+        guard !errors.isFull else { return errors.omit() }
         let name = section.map { "\($0).\(key)" } ?? key
         var refusal = Refusal(detail: "there is no such key")
         if key == "<<" {
@@ -133,8 +136,8 @@ extension SettingsGatherer {
         } else {
             refusal.suggestion = names.nearest(to: name)
         }
-        let shown = Spot(key: Excerpt.escaped(name), location: location)
-        errors.append(.unknownKey, shown, refusal)
+        errors.append(
+            .unknownKey, Spot(key: Excerpt.name(name), location: location), refusal)
     }
 }
 

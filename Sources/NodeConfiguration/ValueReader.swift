@@ -159,8 +159,7 @@ struct ValueReader {
     private func spot(of name: String, _ mark: YAMLNode.Mark) -> Spot {
         Spot(
             key: name,
-            location: ConfigurationLocation(
-                given.location.source, line: mark.line, column: mark.column))
+            location: ConfigurationLocation(given.location.source, at: mark))
     }
 
     // MARK: Properties
@@ -254,7 +253,7 @@ struct ValueReader {
     }
 
     private func propertySpot(_ name: String, _ location: ConfigurationLocation) -> Spot {
-        Spot(key: "\(key.name).\(Excerpt.escaped(name))", location: location)
+        Spot(key: "\(key.name).\(Excerpt.name(name))", location: location)
     }
 
     // MARK: Channels and patterns
@@ -266,7 +265,8 @@ struct ValueReader {
         case .text(let text):
             guard
                 let root = YAMLComposer.compose(
-                    Array(text.utf8), from: given.location.source, errors: &errors)
+                    Array(text.utf8), from: given.location.source, key: key.name,
+                    errors: &errors)
             else {
                 if errors.isEmpty { refuse("nothing") }
                 return nil

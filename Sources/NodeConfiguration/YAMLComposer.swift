@@ -12,47 +12,57 @@ struct YAMLComposer: ~Copyable {
     private var nodesLeft = ConfigurationLimits.nodes
     /// Where the composer is: keys, and `[2]` for items.
     private var path: [String] = []
-    private var duplicates: [ConfigurationError] = []
+    private var errors = ErrorList()
 
-    private init(_ events: consuming YAMLEventReader, _ source: ConfigurationLocation.Source) {
+    private init(
+        _ events: consuming YAMLEventReader,
+        _ source: ConfigurationLocation.Source,
+        path: [String]
+    ) {
         self.events = events
         self.source = source
+        self.path = path
     }
 
     /// The root of the one document in `bytes`, or `nil` where there is none or an error.
+    ///
+    /// `key` is the one whose value the whole document is; none for a file.
     static func compose(
         _ bytes: [UInt8],
         from source: ConfigurationLocation.Source,
+        key: String? = nil,
         errors: inout ErrorList
     ) -> YAMLNode? {
         guard bytes.count <= ConfigurationLimits.documentBytes else {
             errors.append(
                 ConfigurationError(
-                    .documentTooLarge, at: ConfigurationLocation(source), key: "",
+                    .documentTooLarge, at: ConfigurationLocation(source), key: key ?? "",
                     given: "\(bytes.count) bytes", "the document is too large",
                     accepted: "at most \(ConfigurationLimits.documentBytes) bytes"))
             return nil
         }
-        var found: [ConfigurationError] = []
+        var found = ErrorList()
         let root = unsafe bytes.withUnsafeBufferPointer { buffer -> YAMLNode? in
             do throws(YAMLProblem) {
                 let reader = unsafe try YAMLEventReader(buffer)
-                var composer = YAMLComposer(reader, source)
-                do throws(ConfigurationError) {
-                    let root = try composer.document()
-                    found = composer.duplicates
-                    return root
-                } catch {
-                    found = composer.duplicates + [error]
-                    return nil
-                }
+                var composer = YAMLComposer(reader, source, path: key.map { [$0] } ?? [])
+                let root = composer.root()
+                found = composer.errors
+                return root
             } catch {
-                found = [Self.malformed(error, source, key: "")]
+                found.append(Self.malformed(error, source, key: key ?? ""))
                 return nil
             }
         }
-        for error in found { errors.append(error) }
+        errors.append(contentsOf: found)
         return root
+    }
+
+    private mutating func root() -> YAMLNode? {
+        do throws(ConfigurationError) { return try document() } catch {
+            errors.append(error)
+            return nil
+        }
     }
 
     private mutating func document() throws(ConfigurationError) -> YAMLNode? {
@@ -134,14 +144,13 @@ struct YAMLComposer: ~Copyable {
             }
             try refuse(tag: tag, keyMark)
             try take(1, keyMark)
-            path.append(Excerpt.escaped(key))
+            path.append(key)
             let (valueEvent, valueMark) = try next()
             let value = try node(valueEvent, valueMark, depth: depth + 1)
             nodes += value.nodes + 1
             height = max(height, value.height)
             if let line = firstLines[key] {
-                duplicates.append(
-                    error(.duplicateKey, keyMark, "given again; the first is in line \(line)"))
+                refuseRepeated(keyMark, first: line)
             } else {
                 firstLines[key] = keyMark.line
                 entries.append(.init(key: key, keyMark: keyMark, value: value))
@@ -157,7 +166,8 @@ struct YAMLComposer: ~Copyable {
         // An anchor counts from the end of its value on, so no value can contain itself.
         guard let node = anchors[name] else {
             throw error(
-                .yamlMalformed, mark, "alias \(Excerpt.quoted("*" + name)) has no anchor before it")
+                .yamlMalformed, mark,
+                "an alias without an anchor before it; a text that begins with * needs quotes")
         }
         guard depth + node.height - 1 <= ConfigurationLimits.depth else {
             throw error(
@@ -184,19 +194,23 @@ struct YAMLComposer: ~Copyable {
 
     /// Types come from the key, so a tag could only contradict; and `!!python/object` is no friend.
     private func refuse(tag: String?, _ mark: YAMLNode.Mark) throws(ConfigurationError) {
-        guard let tag else { return }
-        throw error(.yamlUnsupported, mark, "tag \(Excerpt.quoted(tag)) has no use here")
+        guard tag != nil else { return }
+        throw error(
+            .yamlUnsupported, mark, "a tag has no use here; a text that begins with ! needs quotes")
     }
 
     private mutating func next() throws(ConfigurationError) -> (
         event: YAMLEvent, mark: YAMLNode.Mark
     ) {
         do throws(YAMLProblem) { return try events.next() } catch {
-            throw Self.malformed(error, source, key: key)
+            throw Self.malformed(error, source, key: KeyPathText.joined(path))
         }
     }
 
-    private var key: String { KeyPathText.joined(path) }
+    private mutating func refuseRepeated(_ mark: YAMLNode.Mark, first line: Int) {
+        guard !errors.isFull else { return errors.omit() }
+        errors.append(error(.duplicateKey, mark, "given again; the first is in line \(line)"))
+    }
 
     private func error(
         _ code: ConfigurationError.Code,
@@ -204,8 +218,9 @@ struct YAMLComposer: ~Copyable {
         _ detail: String,
         accepted: String? = nil
     ) -> ConfigurationError {
-        let location = ConfigurationLocation(source, line: mark.line, column: mark.column)
-        return ConfigurationError(code, at: location, key: key, detail, accepted: accepted)
+        ConfigurationError(
+            code, at: ConfigurationLocation(source, at: mark), key: KeyPathText.joined(path),
+            detail, accepted: accepted)
     }
 
     private static func malformed(
@@ -214,21 +229,31 @@ struct YAMLComposer: ~Copyable {
         key: String
     ) -> ConfigurationError {
         ConfigurationError(
-            .yamlMalformed,
-            at: ConfigurationLocation(
-                source, line: problem.mark.line, column: problem.mark.column),
-            key: key, "not YAML: \(problem.text)")
+            .yamlMalformed, at: ConfigurationLocation(source, at: problem.mark), key: key,
+            "not YAML: \(problem.text)")
     }
 }
 
 /// Writes the way to a value: `channels[2].topics[0]`.
 enum KeyPathText {
+    /// Up to the first name that is unknown or a secret's. What is below may be a password that
+    /// begins with a brace.
     static func joined(_ parts: [String]) -> String {
         var text = ""
         for part in parts {
-            if !text.isEmpty, !part.hasPrefix("[") { text += "." }
-            text += part
+            let isItem = part.hasPrefix("[")
+            if !text.isEmpty, !isItem { text += "." }
+            text += isItem ? part : Excerpt.name(part)
+            if !isItem, !vocabulary.contains(part) || KafkaProperties.isSecret(part) { break }
         }
         return text
     }
+
+    private static let vocabulary: Set<String> = {
+        let keys = Configuration.keyReference.flatMap {
+            $0.name.split(separator: ".").map(String.init)
+        }
+        let items = ItemKeys.channel + ItemKeys.pattern + ItemKeys.event + ItemKeys.filter
+        return Set(keys + items.map(\.name))
+    }()
 }

@@ -46,3 +46,9 @@ struct YAMLNode: Sendable {
         }
     }
 }
+
+extension ConfigurationLocation {
+    init(_ source: Source, at mark: YAMLNode.Mark) {
+        self.init(source, line: mark.line, column: mark.column)
+    }
+}

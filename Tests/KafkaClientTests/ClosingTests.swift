@@ -1,10 +1,12 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
-import KafkaClient
+import CRdKafka
 import Observability
 import PosixIO
 import Testing
+
+@testable import KafkaClient
 
 @Suite("Closing a consumer")
 struct ClosingTests {
@@ -25,6 +27,56 @@ struct ClosingTests {
             return next.consumer.assignment == [scene.at(0)]
         }
         next.consumer.close(within: .seconds(10))
+    }
+
+    @Test("between joining and the first assignment it does not crash, and says what it gave up")
+    func betweenJoinAndAssignment() async throws {
+        // Ending the client in this state is what crashes librdkafka before 2.3; later ones end.
+        let scene = try Scene()
+        scene.cluster.pushErrors(
+            Array(repeating: .rebalanceInProgress, count: 1000), for: .syncGroup)
+        let lines = Lines()
+        let member = try Member(scene.cluster, log: lines.log)
+        try member.consumer.subscribe(topics: [scene.topic])
+        try await eventually("an answer to the join") {
+            member.pump()
+            return member.consumer.handle.hasMemberID
+        }
+        let start = MonotonicTime.now
+        member.consumer.close(within: .seconds(1))
+        #expect(MonotonicTime.now - start < .seconds(2))
+        #expect(member.events.isEmpty)
+        #expect(KafkaVersion.endsSafelyBeforeAssignment || lines.contain("its memory is given up"))
+    }
+
+    @Test("a client that is closed says so and does nothing")
+    func afterClose() throws {
+        let scene = try Scene()
+        try scene.write(0..<3)
+        let member = try Member(scene.cluster)
+        member.consumer.close(within: .seconds(10))
+        member.consumer.close(within: .seconds(10))
+        #expect(!member.consumer.drain(limit: 10) { _ in Issue.record("an event after the end") })
+        #expect(member.consumer.watermarks(of: scene.at(0)) == nil)
+        #expect(member.consumer.lag.isEmpty)
+        member.consumer.completeAssignment([(scene.at(0), .beginning)])
+        member.consumer.commitStored()
+        let answer = Lock<KafkaError.Code?>(nil)
+        member.consumer.queryTopics(within: .seconds(1)) { result in
+            if case .failure(let error) = result { answer.withLock { $0 = error.code } }
+        }
+        #expect(answer.withLock { $0 } == .closed)
+        let subscribing = #expect(throws: KafkaError.self) {
+            try member.consumer.subscribe(topics: [scene.topic])
+        }
+        #expect(subscribing?.code == .closed)
+
+        #expect(scene.producer.close(within: .seconds(10)))
+        let producing = #expect(throws: KafkaError.self) {
+            try scene.producer.produce(topic: scene.topic, key: nil, value: [1])
+        }
+        #expect(producing?.code == .closed)
+        #expect(scene.producer.flush(within: .seconds(1)))
     }
 
     @Test("without time to wait for the first assignment it returns all the same")
@@ -63,7 +115,8 @@ struct ClosingTests {
     @Test("with all brokers gone it returns within its deadline", arguments: [true, false])
     func brokersGone(noticed: Bool) async throws {
         let scene = try Scene(brokers: 2)
-        let member = try Member(scene.cluster) { _ in .beginning }
+        let lines = Lines()
+        let member = try Member(scene.cluster, log: lines.log) { _ in .beginning }
         try member.consumer.subscribe(topics: [scene.topic])
         try await eventually("the partition") {
             member.pump()
@@ -81,5 +134,11 @@ struct ClosingTests {
         let start = MonotonicTime.now
         member.consumer.close(within: .seconds(3))
         #expect(MonotonicTime.now - start < .seconds(4))
+        // Leaving without a coordinator crashes librdkafka before 2.14.2, so it is asked first.
+        #expect(noticed || lines.contain("coordinator is away"))
     }
+}
+
+private enum KafkaVersion {
+    static var endsSafelyBeforeAssignment: Bool { rd_kafka_version() >= 0x0203_0000 }
 }

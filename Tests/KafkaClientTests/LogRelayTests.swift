@@ -9,15 +9,6 @@ import Testing
 
 @Suite("librdkafka's log lines")
 struct LogRelayTests {
-    private final class Lines: Sendable {
-        let all = Lock<[String]>([])
-        var log: Logger {
-            Logger("kafka", lowest: .debug) { line in
-                self.all.withLock { $0.append(String(decoding: line, as: UTF8.self)) }
-            }
-        }
-    }
-
     @Test("a facility that repeats itself is cut off, counted and heard again later")
     func rateLimit() {
         let relay = LogRelay(.silent)

@@ -29,14 +29,15 @@ final class Member {
 
     init(
         _ cluster: KafkaMockCluster, group: String = "readers",
-        session: Duration = .milliseconds(3000), start: ((TopicPartition) -> KafkaOffset)? = nil
+        session: Duration = .milliseconds(3000), log: Logger = .silent,
+        start: ((TopicPartition) -> KafkaOffset)? = nil
     ) throws {
         consumer = try KafkaConsumer(
             settings: KafkaSettings(bootstrapServers: cluster.bootstrapServers),
             group: KafkaGroupSettings(
                 groupID: group, sessionTimeout: session, heartbeatInterval: .milliseconds(500),
                 fetchWaitMax: .milliseconds(10)),
-            log: .silent)
+            log: log)
         self.start = start
     }
 
@@ -70,6 +71,21 @@ final class Member {
         case .error(let error): errors.append(error)
         case .commitFailed(let error): errors.append(error)
         }
+    }
+}
+
+/// Keeps what is logged.
+final class Lines: Sendable {
+    let all = Lock<[String]>([])
+
+    var log: Logger {
+        Logger("kafka", lowest: .debug) { line in
+            self.all.withLock { $0.append(String(decoding: line, as: UTF8.self)) }
+        }
+    }
+
+    func contain(_ text: String) -> Bool {
+        all.withLock { $0.contains { $0.contains(text) } }
     }
 }
 

@@ -1,0 +1,97 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import EventStreamWire
+import Glibc
+import PosixIO
+
+/// Many subscribers, driven by one thread, each of which records every event it gets.
+///
+/// A subscriber whose stream ends goes on at the next of its targets, with the ID it got last.
+/// One that never got an event has no ID and goes on with what comes then, as a browser does; so
+/// a test that kills waits for first events before.
+package final class SubscriberSet: Sendable {
+    /// How far the subscribers are.
+    package struct Progress: Sendable {
+        package var streaming = 0
+        /// Events of the subscriber that has the fewest.
+        package var fewestEvents = 0
+        package var totalEvents = 0
+    }
+
+    package let count: Int
+    private let shared: Shared
+    private let thread: NamedThread
+
+    private final class Shared: Sendable {
+        let progress = Lock(Progress())
+        let isStopping = Lock(false)
+        let records = Lock<[SubscriberRecord]>([])
+    }
+
+    private static let pollMilliseconds: CInt = 20
+
+    /// Starts the subscribers. The first begins at the first target, the second at the second,
+    /// and so on.
+    package init(
+        count: Int, path: String, targets: [UInt16], lastEventID: EventID? = nil
+    ) {
+        self.count = count
+        let shared = Shared()
+        self.shared = shared
+        thread = NamedThread("subscribers") {
+            let connections = (0..<count).map {
+                SubscriberConnection(
+                    name: "subscriber \($0)", path: path, targets: targets, first: $0,
+                    lastEventID: lastEventID)
+            }
+            Self.run(connections, shared)
+        }
+    }
+
+    deinit { end() }
+
+    package var progress: Progress { shared.progress.withLock { $0 } }
+
+    /// Waits until all have a stream.
+    package func waitUntilStreaming(within limit: Duration) -> Bool {
+        Waiting.until(within: limit) { progress.streaming == count }
+    }
+
+    /// Waits until each has at least `events` events.
+    package func waitForEvents(_ events: Int, within limit: Duration) -> Bool {
+        Waiting.until(within: limit) { progress.fewestEvents >= events }
+    }
+
+    /// Ends all streams and returns what happened.
+    package func stop() -> [SubscriberRecord] {
+        end()
+        return shared.records.withLock { $0 }
+    }
+
+    private func end() {
+        shared.isStopping.withLock { $0 = true }
+        thread.join()
+    }
+
+    private static func run(_ connections: [SubscriberConnection], _ shared: Shared) {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
+        defer { unsafe buffer.deallocate() }
+        while !shared.isStopping.withLock({ $0 }) {
+            var entries = connections.map(\.interest)
+            _ = unsafe poll(&entries, nfds_t(entries.count), pollMilliseconds)
+            let now = MonotonicTime.now
+            var progress = Progress(fewestEvents: .max)
+            for (connection, entry) in zip(connections, entries) {
+                unsafe connection.turn(isReady: entry.revents != 0, now: now, buffer: buffer)
+                let events = connection.record.receipts.count
+                progress.totalEvents += events
+                progress.fewestEvents = min(progress.fewestEvents, events)
+                if connection.isStreaming { progress.streaming += 1 }
+            }
+            shared.progress.withLock { $0 = progress }
+        }
+        for connection in connections { connection.finish() }
+        shared.records.withLock { $0 = connections.map(\.record) }
+    }
+}
