@@ -34,6 +34,8 @@ let cLibraries: [Target] = [
     // Debian ships no pkg-config file for wslay.
     system("CWslay", pkgConfig: nil, apt: "libwslay-dev"),
     system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -46,6 +48,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
     + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL"])
 
@@ -68,7 +71,7 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "WebSocketWire", "CLinux",
+            "NodeConfiguration", "Reactor", "WebSocketWire", "CLinux", "Compression",
         ]
     )
     + room(
@@ -98,6 +101,13 @@ let programs: [Target] = [
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+        ]
+    ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(
