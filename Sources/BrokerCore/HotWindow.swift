@@ -13,6 +13,8 @@ package import EventStreamWire
 /// older batches leave.
 package struct HotWindow {
     private var batches = RingQueue<EventBatch>(reserving: 1024)
+    /// What each batch counts for in ``bytes``.
+    private var sizes = RingQueue<Int>(reserving: 1024)
     private let bytesMax: Int
     package private(set) var bytes = 0
     package private(set) var firstOrdinal: UInt64 = 0
@@ -40,15 +42,27 @@ package struct HotWindow {
     package subscript(ordinal: UInt64) -> EventBatch { batches[Int(ordinal - firstOrdinal)] }
 
     package mutating func append(_ batch: EventBatch) {
+        let size = batch.memoryBytes
         batches.append(batch)
-        bytes += batch.memoryBytes
+        sizes.append(size)
+        bytes += size
         lastID = batch.lastID
+    }
+
+    /// Counts a batch anew that may have been written in another form since.
+    package mutating func recount(_ ordinal: UInt64) {
+        let index = Int(ordinal - firstOrdinal)
+        let size = batches[index].memoryBytes
+        bytes += size - sizes[index]
+        sizes[index] = size
     }
 
     /// Lets the oldest batches go until the bound holds. The newest stays, however large.
     package mutating func trim() {
-        while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst() {
-            bytes -= batch.memoryBytes
+        while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst(),
+            let size = sizes.popFirst()
+        {
+            bytes -= size
             coveredAfter = batch.lastID
             firstOrdinal += 1
         }

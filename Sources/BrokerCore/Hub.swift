@@ -46,7 +46,7 @@ package final class Hub: EndOfTurnWork {
     private let replay: any ReplaySource
     private var random: any RandomNumberGenerator
     private var window: HotWindow
-    private var classes: [Subscription: SubscriptionClass] = [:]
+    private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
     private var subscribers = Slab<Subscriber>()
     /// Batches before this ordinal have been pushed to those who were caught up.
     private var pushedOrdinal: UInt64 = 0
@@ -113,23 +113,32 @@ package final class Hub: EndOfTurnWork {
     /// The newest ID this hub has seen.
     package var lastID: EventID { window.lastID }
 
+    /// The cursor of who subscribes now to new events only: those of this very turn, not yet
+    /// pushed, count as new.
+    package var liveCursor: EventID { window.cursor(before: pushedOrdinal) }
+
     // MARK: - Subscribers
 
     package var subscriberCount: Int { subscribers.count }
 
     /// Adds a connection. Its first bytes are a `retry:`; then come the events after `cursor`, or
     /// only new ones where there is none.
+    ///
+    /// In the form for WebSocket the sink is one of those who share a connection: it gets events
+    /// and nothing else, and every offer made to it ends where a frame ends.
     package func subscribe(
-        _ sink: any EventSink, to subscription: Subscription, after cursor: EventID?
+        _ sink: any EventSink, to subscription: Subscription,
+        in form: DeliveryForm = .eventStream, after cursor: EventID?
     )
         -> Key
     {
+        let classKey = SubscriptionClass.Key(subscription: subscription, form: form)
         let members: SubscriptionClass
-        if let known = classes[subscription] {
+        if let known = classes[classKey] {
             members = known
         } else {
-            members = SubscriptionClass(subscription)
-            classes[subscription] = members
+            members = SubscriptionClass(classKey)
+            classes[classKey] = members
             metrics.classes.set(classes.count)
         }
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
@@ -137,9 +146,9 @@ package final class Hub: EndOfTurnWork {
         subscriber.memberIndex = members.members.count
         members.members.append(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
-        subscriber.preamble = retryLine()
+        if form.isWholeConnection { subscriber.preamble = retryLine() }
         metrics.connections.set(subscribers.count)
-        // New events only: those of this very turn, not yet pushed, count as new.
+        // From ``liveCursor`` on.
         if cursor == nil { place(subscriber, before: pushedOrdinal) }
         pull(subscriber)
         return Key(slab: subscriber.key)
@@ -158,6 +167,23 @@ package final class Hub: EndOfTurnWork {
         remove(subscriber)
     }
 
+    /// Ends a subscription whose connection goes on, and returns the bytes that end the frame it is
+    /// in the middle of; none where it is between two frames.
+    package func unsubscribe(_ key: Key) -> [UInt8] {
+        guard let subscriber = subscribers[key.slab] else { return [] }
+        var rest = subscriber.preamble
+        if rest.isEmpty, let batch = subscriber.held {
+            rest =
+                batch.remainder(
+                    for: subscriber.subscriptionClass.subscription,
+                    in: subscriber.subscriptionClass.form, after: subscriber.cursor,
+                    sentBytes: subscriber.sentBytes
+                ).rest
+        }
+        remove(subscriber)
+        return rest
+    }
+
     /// Ends every connection with a `retry:` that grows with their number, so that they come back
     /// spread out. Returns how many there were.
     package func drain() -> Int {
@@ -165,14 +191,16 @@ package final class Hub: EndOfTurnWork {
         let count = subscribers.count
         var all: [Subscriber] = []
         subscribers.forEach { _, subscriber in all.append(subscriber) }
-        for subscriber in all {
+        for subscriber in all where subscribers[subscriber.key] != nil {
             // In the middle of an event nothing can be put in; the client resumes by its ID.
-            if subscriber.sentBytes == 0, subscriber.preamble.isEmpty {
+            if subscriber.subscriptionClass.form.isWholeConnection, subscriber.sentBytes == 0,
+                subscriber.preamble.isEmpty
+            {
                 subscriber.preamble = retryLine()
                 _ = flushPreamble(subscriber)
             }
             subscriber.sink.finish()
-            remove(subscriber)
+            if subscribers[subscriber.key] != nil { remove(subscriber) }
         }
         return count
     }
@@ -187,7 +215,7 @@ package final class Hub: EndOfTurnWork {
             last.memberIndex = subscriber.memberIndex
         }
         if members.members.isEmpty {
-            classes[members.subscription] = nil
+            classes[members.key] = nil
             metrics.classes.set(classes.count)
         }
         metrics.connections.set(subscribers.count)
@@ -211,10 +239,14 @@ package final class Hub: EndOfTurnWork {
             let batch = window[ordinal]
             slices.removeAll(keepingCapacity: true)
             let events = batch.appendSlices(
-                for: members.subscription, after: .zero, to: &slices)
+                for: members.subscription, in: members.form, after: .zero, to: &slices)
             guard pieces.count + slices.count <= PieceList.countMax else { break }
             eventCount += events
-            for slice in slices { pieces.append(slice, of: batch.frames) }
+            if !slices.isEmpty {
+                let bytes = batch.bytes(in: members.form)
+                for slice in slices { pieces.append(slice, of: bytes) }
+                if members.form != .eventStream { window.recount(ordinal) }
+            }
             ordinal += 1
         }
         let prepared = ordinal
@@ -415,6 +447,7 @@ package final class Hub: EndOfTurnWork {
     private func gather(_ subscriber: Subscriber) -> Int {
         pieces.removeAll()
         let subscription = subscriber.subscriptionClass.subscription
+        let form = subscriber.subscriptionClass.form
         var skip = subscriber.sentBytes
         var cursor = subscriber.cursor
         var step = 0
@@ -422,13 +455,14 @@ package final class Hub: EndOfTurnWork {
             let batch = batch(of: subscriber, steps: step)
         {
             slices.removeAll(keepingCapacity: true)
-            _ = batch.appendSlices(for: subscription, after: cursor, to: &slices)
+            _ = batch.appendSlices(for: subscription, in: form, after: cursor, to: &slices)
             if pieces.isEmpty, slices.isEmpty {
                 passBatch(subscriber, batch)
                 cursor = subscriber.cursor
                 continue
             }
             guard pieces.isEmpty || pieces.count + slices.count <= PieceList.countMax else { break }
+            let bytes = slices.isEmpty ? batch.frames : batch.bytes(in: form)
             for slice in slices {
                 guard pieces.count < PieceList.countMax else { break }
                 guard skip < slice.count else {
@@ -437,7 +471,12 @@ package final class Hub: EndOfTurnWork {
                 }
                 let start = slice.lowerBound + skip
                 skip = 0
-                pieces.append(start..<slice.upperBound, of: batch.frames)
+                pieces.append(start..<slice.upperBound, of: bytes)
+            }
+            if form != .eventStream, case .window(let ordinal) = subscriber.source,
+                ordinal >= window.firstOrdinal
+            {
+                window.recount(ordinal + UInt64(step))
             }
             if slices.count > PieceList.countMax { break }
             cursor = batch.lastID
@@ -480,7 +519,8 @@ package final class Hub: EndOfTurnWork {
         while left > 0, let batch = batch(of: subscriber, steps: 0) {
             slices.removeAll(keepingCapacity: true)
             let events = batch.appendSlices(
-                for: subscription, after: subscriber.cursor, to: &slices)
+                for: subscription, in: subscriber.subscriptionClass.form,
+                after: subscriber.cursor, to: &slices)
             let size = slices.reduce(0) { $0 + $1.count }
             guard left >= size else {
                 subscriber.sentBytes = left
@@ -536,6 +576,10 @@ package final class Hub: EndOfTurnWork {
         subscribers.forEach { key, subscriber in
             guard key.index % Self.sweepShares == sweepPosition else { return }
             let silence = now - min(now, subscriber.lastWriteMilliseconds)
+            guard subscriber.subscriptionClass.form.isWholeConnection else {
+                if subscriber.phase == .blocked { release(subscriber) }
+                return
+            }
             switch subscriber.phase {
             case .caughtUp, .ahead, .awaitingPage, .pulling:
                 if silence >= due { quiet.append(subscriber) }
@@ -566,7 +610,8 @@ package final class Hub: EndOfTurnWork {
         else { return }
         let subscription = subscriber.subscriptionClass.subscription
         let (rest, cursor) = batch.remainder(
-            for: subscription, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
+            for: subscription, in: subscriber.subscriptionClass.form, after: subscriber.cursor,
+            sentBytes: subscriber.sentBytes)
         subscriber.preamble += rest
         subscriber.cursor = cursor
         subscriber.sentBytes = 0
@@ -575,12 +620,14 @@ package final class Hub: EndOfTurnWork {
 
     private var clockMilliseconds: UInt64 { loop.now.nanoseconds / 1_000_000 }
 
-    /// `retry:` with jitter that grows with the number of connections: 10,000 clients that lose
-    /// their node come back over about ten seconds more than a handful would.
-    private func retryLine() -> [UInt8] {
+    private func retryLine() -> [UInt8] { Array("retry: \(retryMilliseconds())\n".utf8) }
+
+    /// After how long a client is to come back that loses its connection now, with jitter that grows
+    /// with the number of connections: 10,000 clients that lose their node come back over about ten
+    /// seconds more than a handful would.
+    package func retryMilliseconds() -> Int {
         let base = max(1, Int(settings.retry.wholeMilliseconds))
         let spread = base / 2 + min(30_000, subscribers.count)
-        let milliseconds = base / 2 + Int.random(in: 0...spread, using: &random)
-        return Array("retry: \(milliseconds)\n".utf8)
+        return base / 2 + Int.random(in: 0...spread, using: &random)
     }
 }

@@ -62,8 +62,17 @@ final class Subscriber {
 ///
 /// View: shard. Threads: its loop's.
 final class SubscriptionClass {
-    let subscription: Subscription
+    /// What makes two connections members of one class: the same bytes are right for both.
+    struct Key: Hashable {
+        let subscription: Subscription
+        let form: DeliveryForm
+    }
+
+    let key: Key
     var members: [Subscriber] = []
 
-    init(_ subscription: Subscription) { self.subscription = subscription }
+    var subscription: Subscription { key.subscription }
+    var form: DeliveryForm { key.form }
+
+    init(_ key: Key) { self.key = key }
 }

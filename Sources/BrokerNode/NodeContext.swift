@@ -28,6 +28,7 @@ final class NodeContext: Sendable {
     let tailMetrics: TailMetrics
     let replayMetrics: ReplayMetrics
     let redisMetrics: RedisMetrics
+    let webSocketMetrics: WebSocketMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
     init(
@@ -43,6 +44,7 @@ final class NodeContext: Sendable {
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
         redisMetrics = RedisMetrics(in: registry)
+        webSocketMetrics = WebSocketMetrics(in: registry)
         budget = ConnectionBudget(limit: connectionsMax)
         let server = configuration.server
         var http = HTTPServerSettings()
@@ -66,7 +68,10 @@ final class NodeContext: Sendable {
         func gauge(_ name: String, _ help: String, _ read: @escaping @Sendable () -> Double) {
             registry.gauge(name, help, labels, reading: read)
         }
-        gauge("rivulet_subscribers", "Connections that receive events.") {
+        gauge(
+            "rivulet_subscribers",
+            "Connections that receive events; a WebSocket counts for each of its subscriptions."
+        ) {
             Double(metrics.connections.value)
         }
         gauge("rivulet_subscription_classes", "Different subscriptions among them.") {

@@ -23,6 +23,9 @@ package struct WebSocketReader: ~Copyable {
         case server
     }
 
+    /// Frames that one message may come in; empty ones count, which would cost their sender nothing.
+    package static let framesPerMessage = 1024
+
     private let peer: Peer
     private let messageBytesMax: Int
 
@@ -35,6 +38,7 @@ package struct WebSocketReader: ~Copyable {
     /// The kind of the message in progress; control frames may come in between its frames.
     private var kind: WebSocketOpcode?
     private var message: [UInt8] = []
+    private var frameCount = 0
     private var text = UTF8Check()
     private var control: [UInt8] = []
     /// The peer has closed or has broken the protocol.
@@ -128,13 +132,19 @@ package struct WebSocketReader: ~Copyable {
             guard kind != nil else {
                 throw WebSocketError(.frameMalformed, "there is no message to continue")
             }
+            frameCount += 1
         case .text, .binary:
             guard kind == nil else {
                 throw WebSocketError(
                     .frameMalformed, "a message begins before the one before has ended")
             }
             kind = opcode
+            frameCount = 1
             text = UTF8Check()
+        }
+        guard frameCount <= Self.framesPerMessage else {
+            throw WebSocketError(
+                .messageTooLarge, "a message comes in at most \(Self.framesPerMessage) frames")
         }
         guard head.payloadBytes <= UInt64(messageBytesMax - message.count) else {
             throw WebSocketError(

@@ -302,6 +302,18 @@ struct ReaderTests {
                 == Reading([.ping(bytes(90)), .binary(bytes(100))]))
     }
 
+    @Test("a message in endless frames is refused, even where they are empty")
+    func endless() {
+        let more = [UInt8](
+            (1..<WebSocketReader.framesPerMessage).map { _ in SentFrame.more("", isFinal: false) }
+                .flatMap(\.bytes))
+        let begin = SentFrame.text("a", isFinal: false).bytes
+        let last = SentFrame.more("b").bytes
+        let fits = begin + more.dropLast(6) + last
+        #expect(Reading(of: fits, partBytes: 4096) == Reading([text("ab")]))
+        #expect(Reading(of: begin + more + last, partBytes: 4096) == Reading([], .messageTooLarge))
+    }
+
     @Test("between messages the reader holds nothing, and after an error it ignores input")
     func holdsNothing() throws {
         var reader = WebSocketReader(from: .client, messageBytesMax: 1000)
