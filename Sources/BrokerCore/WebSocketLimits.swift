@@ -18,8 +18,9 @@ package enum WebSocketLimits {
     /// far more than any page has reason to, and few enough that a loop does not notice.
     package static let burst = 100
     package static let messagesPerSecond = 20
-    /// Answers that wait for a client which does not read them.
-    package static let waitingBytes = 64 << 10
+    /// Answers that wait for a client which does not read them: all it has reason to ask for at
+    /// once, several times over.
+    package static let waitingBytes = 16 << 10
     /// How long a socket may take the close frame and what is before it.
     package static let closeTimeout: Duration = .seconds(5)
     /// How long a socket may be open without a subscription.

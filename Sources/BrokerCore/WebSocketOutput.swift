@@ -59,6 +59,9 @@ final class WebSocketOutput {
     private var waiting: [WebSocketSubscription] = []
     /// Whose events the client takes the next ones for.
     private weak var announced: WebSocketSubscription?
+    /// It was announced for events of which no byte is sent yet. It keeps its turn until then: if
+    /// it lost it to another, a socket with little room would carry announcements only.
+    private var announcedHasTurn = false
     /// The socket was full and has not said since that it is writable.
     private var isFull = false
     private(set) var hasEnded = false
@@ -94,6 +97,7 @@ final class WebSocketOutput {
     /// Tells the client whose events come next; they need no announcement of their own then.
     func announce(_ subscription: WebSocketSubscription, with frames: [UInt8]) -> Bool {
         announced = subscription
+        announcedHasTurn = false
         return say(frames)
     }
 
@@ -149,6 +153,7 @@ final class WebSocketOutput {
         guard begun == nil, !isFull, flush() else { return wait(subscription) }
         if announced !== subscription {
             announced = subscription
+            announcedHasTurn = true
             own += Self.announcement(of: subscription)
             guard flush() else { return wait(subscription) }
         }
@@ -159,7 +164,8 @@ final class WebSocketOutput {
         guard !hasEnded else { return .ended }
         if !subscription.isWaiting {
             subscription.isWaiting = true
-            waiting.append(subscription)
+            let isNext = announcedHasTurn && announced === subscription
+            waiting.insert(subscription, at: isNext ? 0 : waiting.count)
         }
         return .some(0)
     }
@@ -182,10 +188,12 @@ final class WebSocketOutput {
         case .all:
             // An offer ends where a frame ends.
             begun = nil
+            announcedHasTurn = false
             for index in pieces.indices { bytesTaken += UInt64(unsafe pieces[index].iov_len) }
         case .some(let count):
             bytesTaken += UInt64(count)
             isFull = true
+            if count > 0 { announcedHasTurn = false }
             let left = unsafe Self.bytesLeft(of: pieces, taken: count, boundary: boundary)
             if left > 0 {
                 begun = (subscription, left)
