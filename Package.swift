@@ -45,7 +45,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
-    + room("Compression", on: ["Bytes", "CZlib", "CZstd"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
 
 let drivers: [Target] =
@@ -68,7 +68,8 @@ let domain: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "Reactor", "CLinux", "Compression",
-        ]
+        ],
+        tests: ["BrokerTestKit"]
     )
     + room(
         "History",
@@ -86,7 +87,7 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux",
+            "BrokerCore", "History", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness"]
     )
@@ -118,7 +119,7 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",
