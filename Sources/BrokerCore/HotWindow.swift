@@ -13,6 +13,9 @@ package import EventStreamWire
 /// older batches leave.
 package struct HotWindow {
     private var batches = RingQueue<EventBatch>(reserving: 1024)
+    /// How many bytes had been appended before each batch.
+    private var bytesBefore = RingQueue<UInt64>(reserving: 1024)
+    private var bytesAppended: UInt64 = 0
     private let bytesMax: Int
     package private(set) var bytes = 0
     package private(set) var firstOrdinal: UInt64 = 0
@@ -41,6 +44,8 @@ package struct HotWindow {
 
     package mutating func append(_ batch: EventBatch) {
         batches.append(batch)
+        bytesBefore.append(bytesAppended)
+        bytesAppended += UInt64(batch.memoryBytes)
         bytes += batch.memoryBytes
         lastID = batch.lastID
     }
@@ -49,9 +54,17 @@ package struct HotWindow {
     package mutating func trim() {
         while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst() {
             bytes -= batch.memoryBytes
+            bytesBefore.popFirst()
             coveredAfter = batch.lastID
             firstOrdinal += 1
         }
+    }
+
+    /// The bytes of the batches from `ordinal` on; all of the window for one that it let go.
+    func bytes(from ordinal: UInt64) -> UInt64 {
+        guard ordinal >= firstOrdinal else { return UInt64(bytes) }
+        guard ordinal < endOrdinal else { return 0 }
+        return bytesAppended - bytesBefore[Int(ordinal - firstOrdinal)]
     }
 
     /// The ordinal of the first batch that has anything after `cursor`, ``endOrdinal`` where none

@@ -22,6 +22,10 @@ package final class Hub: EndOfTurnWork {
         package var stuckAfter: Duration
         package var retry: Duration
         package var windowBytes: Int
+        /// What holds for subscriptions to one channel that has a rule of its own.
+        package var lagRules: [Int: LagRule] = [:]
+        /// What holds for all others.
+        package var lagRule = LagRule()
 
         package init(heartbeat: Duration, stuckAfter: Duration, retry: Duration, windowBytes: Int) {
             self.heartbeat = heartbeat
@@ -56,6 +60,7 @@ package final class Hub: EndOfTurnWork {
     private var isDraining = false
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
+    private var lagTimer: LoopTimer?
 
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
@@ -68,6 +73,7 @@ package final class Hub: EndOfTurnWork {
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
+    private static let lagCheckInterval: Duration = .milliseconds(250)
     private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
@@ -87,11 +93,17 @@ package final class Hub: EndOfTurnWork {
         let timer = LoopTimer { [weak self] in self?.sweep() }
         sweepTimer = timer
         loop.schedule(timer, after: settings.heartbeat / Int(Self.sweepShares))
+        let lagTimer = LoopTimer { [weak self] in self?.checkLag() }
+        self.lagTimer = lagTimer
+        loop.schedule(lagTimer, after: Self.lagCheckInterval)
     }
 
     package func stop() {
-        if let sweepTimer { loop.cancel(sweepTimer) }
+        for timer in [sweepTimer, lagTimer] {
+            if let timer { loop.cancel(timer) }
+        }
         sweepTimer = nil
+        lagTimer = nil
     }
 
     // MARK: - Events in
@@ -148,7 +160,11 @@ package final class Hub: EndOfTurnWork {
         if let known = classes[key] { return known }
         var compressor: ChunkCompressor?
         if case .coded(let coding) = key.form { compressor = self.compressor(for: coding) }
-        let members = SubscriptionClass(key, compressor: compressor)
+        var rule = settings.lagRule
+        if let channels = key.subscription.channels, channels.count == 1 {
+            rule = settings.lagRules[channels[0]] ?? rule
+        }
+        let members = SubscriptionClass(key, compressor: compressor, lagRule: rule)
         classes[key] = members
         metrics.classes.set(classes.count)
         return members
@@ -365,6 +381,7 @@ package final class Hub: EndOfTurnWork {
                     subscriber.phase = .ahead
                     subscriber.cursor = window.lastID
                 }
+                subscriber.hasBeenLive = true
                 return false
             }
         }
@@ -585,6 +602,64 @@ package final class Hub: EndOfTurnWork {
         if let sweepTimer {
             loop.schedule(sweepTimer, after: settings.heartbeat / Int(Self.sweepShares))
         }
+    }
+
+    // MARK: - Lag
+
+    /// Looks at those whose sockets are full: how far behind they are, and what their rule says.
+    private func checkLag() {
+        if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
+        var longest: UInt64 = 0
+        var slow: [Subscriber] = []
+        subscribers.forEach { _, subscriber in
+            guard subscriber.phase == .blocked else { return }
+            let lag = lag(of: subscriber)
+            longest = max(longest, lag.events)
+            let rule = subscriber.subscriptionClass.lagRule
+            guard subscriber.hasBeenLive, rule.isExceeded(events: lag.events, bytes: lag.bytes)
+            else { return }
+            slow.append(subscriber)
+        }
+        metrics.longestLag.set(Int64(clamping: longest))
+        for subscriber in slow {
+            switch subscriber.subscriptionClass.lagRule.policy {
+            case .catchUp: break
+            case .skip: skip(subscriber)
+            case .close:
+                metrics.lagClosed.add()
+                remove(subscriber)
+                subscriber.sink.finish()
+            }
+        }
+    }
+
+    /// How far a subscriber is behind. Bytes behind the window are not known and not counted.
+    private func lag(of subscriber: Subscriber) -> (events: UInt64, bytes: UInt64) {
+        let newest = window.lastID.sequence
+        let events = newest - min(newest, subscriber.cursor.sequence)
+        switch subscriber.source {
+        case .window(let ordinal): return (events, window.bytes(from: ordinal))
+        case .page, .unseated: return (events, UInt64(window.bytes))
+        }
+    }
+
+    /// Tells a slow subscriber of a gap and puts it where new events come. Its socket is full, so
+    /// the telling waits like anything else; until it has gone, there is nothing more to skip.
+    private func skip(_ subscriber: Subscriber) {
+        guard subscriber.preamble.isEmpty else { return }
+        var rest: [UInt8] = []
+        if subscriber.sentBytes > 0, let batch = batch(of: subscriber, steps: 0) {
+            (rest, subscriber.cursor) = subscriber.subscriptionClass.remainder(
+                batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
+        }
+        let from = subscriber.cursor
+        let to = window.cursor(before: pushedOrdinal)
+        guard to > from else { return }
+        let notice = GapNotice(from: from, to: to, reason: .slow)
+        subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
+        place(subscriber, before: pushedOrdinal)
+        metrics.lagSkips.add()
+        metrics.lagSkippedEvents.add(to.sequence - min(to.sequence, from.sequence))
     }
 
     /// Lets go of a batch that the window has dropped, keeping only the rest of what was begun.

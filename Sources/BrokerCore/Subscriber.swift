@@ -48,6 +48,8 @@ final class Subscriber {
     var held: EventBatch?
     /// Bytes of the hub's own (`retry:`, a heartbeat) that go before anything else.
     var preamble: [UInt8] = []
+    /// True once it has had everything there was.
+    var hasBeenLive = false
     /// When bytes were last taken, in milliseconds of the hub's clock.
     var lastWriteMilliseconds: UInt64 = 0
 

@@ -37,6 +37,7 @@ final class SubscriptionClass {
     }
 
     let key: Key
+    let lagRule: LagRule
     var members: [Subscriber] = []
     private let compressor: ChunkCompressor?
     /// Chunks of the newest batches, for those who are a little behind.
@@ -51,8 +52,9 @@ final class SubscriptionClass {
     var subscription: Subscription { key.subscription }
 
     /// - Parameter compressor: Of the key's coding, where it has one.
-    init(_ key: Key, compressor: ChunkCompressor?) {
+    init(_ key: Key, compressor: ChunkCompressor?, lagRule: LagRule) {
         self.key = key
+        self.lagRule = lagRule
         self.compressor = compressor
     }
 

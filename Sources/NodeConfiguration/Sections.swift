@@ -72,7 +72,11 @@ package struct LimitsSection: Sendable, Equatable {
     /// Replays from Redis and Kafka that run at once.
     package var concurrentReplays = 64
     /// Events a connection may lag before it is closed; 0 is no limit.
-    package var lagEvents = 0
+    package var lagEvents = 1000
+    /// 0 is no limit.
+    package var lagBytes = 0
+    /// What happens to a connection beyond either.
+    package var lagPolicy = LagPolicy.catchUp
 
     package init() {}
 }

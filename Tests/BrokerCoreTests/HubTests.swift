@@ -9,6 +9,7 @@ import Compression
 import EventStreamWire
 import JSONFields
 import NodeConfiguration
+import Observability
 import PosixIO
 import Reactor
 import Testing
@@ -109,7 +110,7 @@ private final class HubBench: Sendable {
         init(_ parts: Parts) { self.parts = parts }
     }
 
-    init(windowBytes: Int, pageBatches: Int = 3) throws {
+    init(windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule()) throws {
         loop = try EventLoop(name: "hub")
         history = MemoryHistory(pageBatches: pageBatches)
         directory = try ChannelDirectory(
@@ -127,12 +128,12 @@ private final class HubBench: Sendable {
         let history = history
         let loop = loop
         run { [self] in
-            let hub = Hub(
-                loop: loop,
-                settings: .init(
-                    heartbeat: .seconds(60), stuckAfter: .seconds(60), retry: .seconds(2),
-                    windowBytes: windowBytes),
-                replay: history, startingAfter: .zero)
+            var settings = Hub.Settings(
+                heartbeat: .seconds(60), stuckAfter: .seconds(60), retry: .seconds(2),
+                windowBytes: windowBytes)
+            settings.lagRule = lagRule
+            let hub = Hub(loop: loop, settings: settings, replay: history, startingAfter: .zero)
+            hub.start()
             let encoder = try! BatchEncoder(directory: directory, eventBytesMax: 1 << 20)
             let bound = LoopBound(Box(Parts(hub: hub, encoder: encoder)), on: loop)
             parts.withLock { $0 = bound }
@@ -377,6 +378,78 @@ struct HubTests {
         }
         #expect(tails)
         #expect(sizes.0 * 3 < sizes.1)
+    }
+
+    @Test("a connection that stops reading is closed by its rule, and resumes without loss")
+    func closedForLag() throws {
+        let rule = LagRule(policy: .close, eventsMax: 20)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let slow = bench.subscribe("cameras")
+        let fast = bench.subscribe("cameras")
+        bench.publish("cams", count: 3)
+        bench.step { $0.sinks[slow].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let deadline = MonotonicTime.now + .seconds(10)
+        while !bench.value({ $0.sinks[slow].hasEnded }), MonotonicTime.now < deadline {}
+        let (closed, left) = bench.value { parts in
+            (parts.hub.metrics.lagClosed.value, parts.hub.subscriberCount)
+        }
+        #expect(closed == 1)
+        #expect(left == 1)
+        #expect(bench.ids(fast) == Array(1...53))
+        let last = try #require(bench.ids(slow).last)
+        let id = EventID(milliseconds: 1000 + last / 10, sequence: last)
+        let again = bench.subscribe("cameras", after: id)
+        #expect(bench.ids(slow) + bench.ids(again) == Array(1...53))
+    }
+
+    @Test("a connection that stops reading is moved ahead by its rule, and told what it missed")
+    func skippedForLag() throws {
+        let rule = LagRule(policy: .skip, bytesMax: 3000)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let slow = bench.subscribe("cameras")
+        bench.publish("cams", count: 3)
+        bench.step { $0.sinks[slow].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let deadline = MonotonicTime.now + .seconds(10)
+        while bench.value({ $0.hub.metrics.lagSkips.value }) == 0, MonotonicTime.now < deadline {}
+        bench.step { parts in
+            parts.sinks[slow].allowance = .max
+            parts.hub.sinkIsWritable(parts.sinks[slow].key!)
+        }
+        bench.publish("cams", count: 2)
+        let messages = bench.value { parts in parts.sinks[slow].messages }
+        let gap = try #require(messages.first { $0.event == "gap" })
+        #expect(gap.dataText.contains("\"reason\":\"slow\""))
+        let before = messages.prefix { $0.event != "gap" }.compactMap { try? $0.cursor().sequence }
+        let after = messages.drop { $0.event != "gap" }.dropFirst().compactMap {
+            try? $0.cursor().sequence
+        }
+        #expect(before == Array(1...UInt64(before.count)))
+        #expect(gap.dataText.contains("-\(before.count)\""))
+        #expect(try gap.cursor().sequence + 1 == after.first)
+        #expect(after.last == 55)
+        #expect(after == Array(after[0]...55))
+    }
+
+    @Test("a connection that catches up from an old cursor is not slow")
+    func catchingUpIsNotSlow() throws {
+        let rule = LagRule(policy: .close, eventsMax: 5)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        for _ in 0..<10 { bench.publish("cams", count: 5, padding: 200) }
+        let subscription = try bench.directory.subscription(
+            to: bench.directory.channel(named: "cameras")!, parameters: [])
+        bench.step { parts in
+            let sink = ScriptedSink()
+            sink.allowance = 200
+            parts.sinks.append(sink)
+            sink.key = parts.hub.subscribe(
+                sink, to: subscription, after: EventID(milliseconds: 1000, sequence: 1))
+        }
+        // Twice the interval in which the rule is looked at.
+        let until = MonotonicTime.now + .milliseconds(600)
+        while MonotonicTime.now < until { bench.step { _ in } }
+        #expect(bench.value { $0.hub.subscriberCount } == 1)
     }
 
     @Test("a drained hub sends a retry and ends every connection")
