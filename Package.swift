@@ -31,6 +31,8 @@ let cLibraries: [Target] = [
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -43,6 +45,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
 
 let drivers: [Target] =
@@ -64,8 +67,9 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux",
-        ]
+            "NodeConfiguration", "Reactor", "CLinux", "Compression",
+        ],
+        tests: ["BrokerTestKit"]
     )
     + room(
         "History",
@@ -83,7 +87,7 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux",
+            "BrokerCore", "History", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness"]
     )
@@ -115,7 +119,7 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",
