@@ -48,7 +48,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
-    + room("Compression", on: ["Bytes", "CZlib", "CZstd"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
     + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL"])
 
@@ -72,7 +72,8 @@ let domain: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "Reactor", "WebSocketWire", "CLinux", "Compression",
-        ]
+        ],
+        tests: ["BrokerTestKit"]
     )
     + room(
         "History",
@@ -90,7 +91,7 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux",
+            "BrokerCore", "History", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness"]
     )
@@ -122,7 +123,7 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",

@@ -9,8 +9,8 @@ import Synchronization
 
 /// Events that were appended together, encoded once for everybody on this node.
 ///
-/// View: node. Threads: any; nothing changes after init but that the form for WebSocket is made
-/// when it is first asked for. Every event loop holds the same batch, and every connection sends
+/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket are made
+/// when they are first asked for. Every event loop holds the same batch, and every connection sends
 /// the same bytes.
 ///
 /// The frames lie channel by channel: all events as the first channel of the route shows them,
@@ -79,16 +79,16 @@ package final class EventBatch: Sendable {
             + (webSocketFrames.load()?.memoryBytes ?? 0)
     }
 
-    /// The bytes that slices in `form` lie in.
-    func bytes(in form: DeliveryForm) -> SharedBytes {
-        form == .eventStream ? frames : webSocket.bytes
+    /// The bytes that slices in `format` lie in.
+    func bytes(in format: FrameFormat) -> SharedBytes {
+        format == .eventStream ? frames : webSocket.bytes
     }
 
-    private func ends(in form: DeliveryForm) -> [UInt32] {
-        form == .eventStream ? frameEnds : webSocket.ends
+    private func ends(in format: FrameFormat) -> [UInt32] {
+        format == .eventStream ? frameEnds : webSocket.ends
     }
 
-    /// The form for WebSocket. The first to ask makes it, once for the node.
+    /// The frames for WebSocket. The first to ask makes it, once for the node.
     private var webSocket: FrameSet {
         if let made = webSocketFrames.load() { return made }
         return WebSocketFrames.writing.withLock { _ in
@@ -115,18 +115,18 @@ package final class EventBatch: Sendable {
     /// Neighbouring frames become one run. The result depends on nothing but the arguments, which
     /// is what lets a connection remember its place as a number of bytes.
     package func appendSlices(
-        for subscription: Subscription, in form: DeliveryForm = .eventStream,
+        for subscription: Subscription, in format: FrameFormat = .eventStream,
         after cursor: EventID, to slices: inout [Range<Int>]
     ) -> Int {
         if isNotice {
             guard firstID > cursor else { return 0 }
-            slices.append(0..<bytes(in: form).count)
+            slices.append(0..<bytes(in: format).count)
             return 1
         }
         guard let position = subscription.position(in: route), lastID > cursor else { return 0 }
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
         guard !subscription.predicates.isEmpty else {
-            let ends = ends(in: form)
+            let ends = ends(in: format)
             let start = frameRange(position: position, row: firstRow, ends).lowerBound
             let end = frameRange(position: position, row: count - 1, ends).upperBound
             slices.append(start..<end)
@@ -135,8 +135,8 @@ package final class EventBatch: Sendable {
         var matched = 0
         var ends: [UInt32] = []
         for row in firstRow..<count where matches(subscription, row: row) {
-            // Only now: a batch of which nothing matches is not written in another form.
-            if matched == 0 { ends = self.ends(in: form) }
+            // Only now: a batch of which nothing matches is not written in another format.
+            if matched == 0 { ends = self.ends(in: format) }
             let range = frameRange(position: position, row: row, ends)
             matched += 1
             if let last = slices.indices.last, matched > 1,
@@ -153,14 +153,15 @@ package final class EventBatch: Sendable {
     /// The rest of the frame that byte `sentBytes` of the slices lies in, and the ID of its event:
     /// what a connection needs of a batch that it lets go in the middle.
     package func remainder(
-        for subscription: Subscription, in form: DeliveryForm, after cursor: EventID, sentBytes: Int
+        for subscription: Subscription, in format: FrameFormat, after cursor: EventID,
+        sentBytes: Int
     ) -> (rest: [UInt8], cursor: EventID) {
-        let bytes = bytes(in: form)
+        let bytes = bytes(in: format)
         if isNotice { return (bytes.copy(sentBytes..<bytes.count), firstID) }
         guard let position = subscription.position(in: route), lastID > cursor else {
             return ([], cursor)
         }
-        let ends = ends(in: form)
+        let ends = ends(in: format)
         var passed = 0
         var reached = cursor
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1

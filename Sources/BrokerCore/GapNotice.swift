@@ -16,6 +16,8 @@ package struct GapNotice: Sendable, Equatable {
         case historyLost = "history_lost"
         /// An entry of history is damaged.
         case unreadable
+        /// The connection did not read fast enough, and its channel's rule is to skip ahead.
+        case slow
         /// The cursor lies ahead of everything that was ever appended here.
         case unknownID = "unknown_id"
     }
@@ -31,7 +33,10 @@ package struct GapNotice: Sendable, Equatable {
     }
 
     /// The notice as something that every subscription receives in its place in the order.
-    package var batch: EventBatch {
+    package var batch: EventBatch { EventBatch(notice: frame, id: to) }
+
+    /// The notice as it goes on the wire.
+    var frame: [UInt8] {
         var json = JSONText()
         json.object {
             $0.field("from", from.description)
@@ -40,6 +45,6 @@ package struct GapNotice: Sendable, Equatable {
         }
         var writer = ByteWriter()
         EventStreamEncoder.append(id: to, name: "gap", data: json.text, to: &writer)
-        return EventBatch(notice: writer.bytes, id: to)
+        return writer.bytes
     }
 }

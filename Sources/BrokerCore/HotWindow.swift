@@ -15,6 +15,9 @@ package struct HotWindow {
     private var batches = RingQueue<EventBatch>(reserving: 1024)
     /// What each batch counts for in ``bytes``.
     private var sizes = RingQueue<Int>(reserving: 1024)
+    /// How many bytes had been appended before each batch.
+    private var bytesBefore = RingQueue<UInt64>(reserving: 1024)
+    private var bytesAppended: UInt64 = 0
     private let bytesMax: Int
     package private(set) var bytes = 0
     package private(set) var firstOrdinal: UInt64 = 0
@@ -45,12 +48,15 @@ package struct HotWindow {
         let size = batch.memoryBytes
         batches.append(batch)
         sizes.append(size)
+        bytesBefore.append(bytesAppended)
+        bytesAppended += UInt64(size)
         bytes += size
         lastID = batch.lastID
     }
 
-    /// Counts a batch anew that may have been written in another form since.
-    package mutating func recount(_ ordinal: UInt64) {
+    /// Counts a batch anew that may have been written in another format since.
+    mutating func recount(_ ordinal: UInt64) {
+        guard ordinal >= firstOrdinal, ordinal < endOrdinal else { return }
         let index = Int(ordinal - firstOrdinal)
         let size = batches[index].memoryBytes
         bytes += size - sizes[index]
@@ -59,13 +65,19 @@ package struct HotWindow {
 
     /// Lets the oldest batches go until the bound holds. The newest stays, however large.
     package mutating func trim() {
-        while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst(),
-            let size = sizes.popFirst()
-        {
-            bytes -= size
+        while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst() {
+            bytes -= sizes.popFirst() ?? 0
+            bytesBefore.popFirst()
             coveredAfter = batch.lastID
             firstOrdinal += 1
         }
+    }
+
+    /// The bytes of the batches from `ordinal` on; all of the window for one that it let go.
+    func bytes(from ordinal: UInt64) -> UInt64 {
+        guard ordinal >= firstOrdinal else { return UInt64(bytes) }
+        guard ordinal < endOrdinal else { return 0 }
+        return bytesAppended - bytesBefore[Int(ordinal - firstOrdinal)]
     }
 
     /// The ordinal of the first batch that has anything after `cursor`, ``endOrdinal`` where none

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Compression
 package import EventStreamWire
 import Observability
 import PosixIO
@@ -21,6 +22,10 @@ package final class Hub: EndOfTurnWork {
         package var stuckAfter: Duration
         package var retry: Duration
         package var windowBytes: Int
+        /// What holds for subscriptions to one channel that has a rule of its own.
+        package var lagRules: [Int: LagRule] = [:]
+        /// What holds for all others.
+        package var lagRule = LagRule()
 
         package init(heartbeat: Duration, stuckAfter: Duration, retry: Duration, windowBytes: Int) {
             self.heartbeat = heartbeat
@@ -47,23 +52,30 @@ package final class Hub: EndOfTurnWork {
     private var random: any RandomNumberGenerator
     private var window: HotWindow
     private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
+    private var compressors: [ContentCoding: ChunkCompressor] = [:]
     private var subscribers = Slab<Subscriber>()
     /// Batches before this ordinal have been pushed to those who were caught up.
     private var pushedOrdinal: UInt64 = 0
     private var turnIsPending = false
-    private var isDraining = false
+    /// True once it has sent everybody away.
+    private(set) var isDraining = false
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
+    private var lagTimer: LoopTimer?
 
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
     private var pieces = PieceList()
+    /// Chunks that `pieces` points into and that nobody else may be holding.
+    private var piecesOwners: [SharedBytes] = []
 
     /// What one pull offers a socket at most: more than any socket buffer takes at once.
     private static let pullBytesMax = 4 * 1024 * 1024
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
+    private static let lagCheckInterval: Duration = .milliseconds(250)
+    private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
     package init(
@@ -82,11 +94,17 @@ package final class Hub: EndOfTurnWork {
         let timer = LoopTimer { [weak self] in self?.sweep() }
         sweepTimer = timer
         loop.schedule(timer, after: settings.heartbeat / Int(Self.sweepShares))
+        let lagTimer = LoopTimer { [weak self] in self?.checkLag() }
+        self.lagTimer = lagTimer
+        loop.schedule(lagTimer, after: Self.lagCheckInterval)
     }
 
     package func stop() {
-        if let sweepTimer { loop.cancel(sweepTimer) }
+        for timer in [sweepTimer, lagTimer] {
+            if let timer { loop.cancel(timer) }
+        }
         sweepTimer = nil
+        lagTimer = nil
     }
 
     // MARK: - Events in
@@ -124,34 +142,54 @@ package final class Hub: EndOfTurnWork {
     /// Adds a connection. Its first bytes are a `retry:`; then come the events after `cursor`, or
     /// only new ones where there is none.
     ///
-    /// In the form for WebSocket the sink is one of those who share a connection: it gets events
+    /// Over WebSocket the sink is one of those who share a connection: it gets events and notices
     /// and nothing else, and every offer made to it ends where a frame ends.
+    ///
+    /// - Parameter form: How the bytes are to look; the caller has told the client.
     package func subscribe(
-        _ sink: any EventSink, to subscription: Subscription,
-        in form: DeliveryForm = .eventStream, after cursor: EventID?
-    )
-        -> Key
-    {
-        let classKey = SubscriptionClass.Key(subscription: subscription, form: form)
-        let members: SubscriptionClass
-        if let known = classes[classKey] {
-            members = known
-        } else {
-            members = SubscriptionClass(classKey)
-            classes[classKey] = members
-            metrics.classes.set(classes.count)
-        }
+        _ sink: any EventSink, to subscription: Subscription, as form: StreamForm = .plain,
+        after cursor: EventID?
+    ) -> Key {
+        let members = subscriptionClass(.init(subscription: subscription, form: form))
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
         subscriber.key = subscribers.insert(subscriber)
         subscriber.memberIndex = members.members.count
         members.members.append(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
-        if form.isWholeConnection { subscriber.preamble = retryLine() }
+        if form.isWholeConnection {
+            subscriber.preamble = members.streamHeader + members.own(retryLine())
+        }
         metrics.connections.set(subscribers.count)
         // From ``liveCursor`` on.
         if cursor == nil { place(subscriber, before: pushedOrdinal) }
         pull(subscriber)
         return Key(slab: subscriber.key)
+    }
+
+    private func subscriptionClass(_ key: SubscriptionClass.Key) -> SubscriptionClass {
+        if let known = classes[key] { return known }
+        var compressor: ChunkCompressor?
+        if case .coded(let coding) = key.form { compressor = self.compressor(for: coding) }
+        var rule = settings.lagRule
+        if let channels = key.subscription.channels, channels.count == 1 {
+            rule = settings.lagRules[channels[0]] ?? rule
+        }
+        let members = SubscriptionClass(key, compressor: compressor, lagRule: rule)
+        classes[key] = members
+        metrics.classes.set(classes.count)
+        return members
+    }
+
+    private func compressor(for coding: ContentCoding) -> ChunkCompressor {
+        if let known = compressors[coding] { return known }
+        do throws(CompressionError) {
+            let compressor = try ChunkCompressor(coding)
+            compressors[coding] = compressor
+            return compressor
+        } catch {
+            // Only for want of memory, where nothing else would go on either.
+            preconditionFailure("\(error)")
+        }
     }
 
     /// The connection can take bytes again.
@@ -168,16 +206,14 @@ package final class Hub: EndOfTurnWork {
     }
 
     /// Ends a subscription whose connection goes on, and returns the bytes that end the frame it is
-    /// in the middle of; none where it is between two frames.
+    /// in the middle of; others may follow them.
     package func unsubscribe(_ key: Key) -> [UInt8] {
         guard let subscriber = subscribers[key.slab] else { return [] }
         var rest = subscriber.preamble
         if rest.isEmpty, let batch = subscriber.held {
             rest =
-                batch.remainder(
-                    for: subscriber.subscriptionClass.subscription,
-                    in: subscriber.subscriptionClass.form, after: subscriber.cursor,
-                    sentBytes: subscriber.sentBytes
+                subscriber.subscriptionClass.remainder(
+                    batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes
                 ).rest
         }
         remove(subscriber)
@@ -191,18 +227,26 @@ package final class Hub: EndOfTurnWork {
         let count = subscribers.count
         var all: [Subscriber] = []
         subscribers.forEach { _, subscriber in all.append(subscriber) }
-        for subscriber in all where subscribers[subscriber.key] != nil {
+        for subscriber in all {
             // In the middle of an event nothing can be put in; the client resumes by its ID.
-            if subscriber.subscriptionClass.form.isWholeConnection, subscriber.sentBytes == 0,
+            if subscriber.subscriptionClass.isWholeConnection, subscriber.sentBytes == 0,
                 subscriber.preamble.isEmpty
             {
-                subscriber.preamble = retryLine()
+                subscriber.preamble = subscriber.subscriptionClass.own(retryLine())
                 _ = flushPreamble(subscriber)
             }
-            subscriber.sink.finish()
-            if subscribers[subscriber.key] != nil { remove(subscriber) }
+            finish(subscriber)
         }
         return count
+    }
+
+    /// Ends a connection that its client may come back from.
+    private func finish(_ subscriber: Subscriber) {
+        // Who shares its connection may have gone with another of it.
+        guard subscribers[subscriber.key] != nil else { return }
+        // Before it is removed: a shared connection still has a frame to finish.
+        subscriber.sink.finish()
+        if subscribers[subscriber.key] != nil { remove(subscriber) }
     }
 
     private func remove(_ subscriber: Subscriber) {
@@ -233,20 +277,18 @@ package final class Hub: EndOfTurnWork {
     private func push(to members: SubscriptionClass, from start: UInt64) {
         let end = window.endOrdinal
         pieces.removeAll()
+        piecesOwners.removeAll(keepingCapacity: true)
         var eventCount = 0
         var ordinal = start
         while ordinal < end, pieces.count < PieceList.countMax {
             let batch = window[ordinal]
             slices.removeAll(keepingCapacity: true)
-            let events = batch.appendSlices(
-                for: members.subscription, in: members.form, after: .zero, to: &slices)
+            let rendering = members.render(batch, after: .zero, to: &slices)
             guard pieces.count + slices.count <= PieceList.countMax else { break }
-            eventCount += events
-            if !slices.isEmpty {
-                let bytes = batch.bytes(in: members.form)
-                for slice in slices { pieces.append(slice, of: bytes) }
-                if members.form != .eventStream { window.recount(ordinal) }
-            }
+            eventCount += rendering.eventCount
+            hold(rendering, of: batch)
+            for slice in slices { pieces.append(slice, of: rendering.bytes) }
+            if !members.isWholeConnection { window.recount(ordinal) }
             ordinal += 1
         }
         let prepared = ordinal
@@ -299,6 +341,11 @@ package final class Hub: EndOfTurnWork {
             advance(subscriber, by: taken)
             block(subscriber)
         }
+    }
+
+    /// Keeps a chunk alive until the next list of pieces is begun.
+    private func hold(_ rendering: SubscriptionClass.Rendering, of batch: EventBatch) {
+        if rendering.bytes !== batch.frames { piecesOwners.append(rendering.bytes) }
     }
 
     private func place(_ subscriber: Subscriber, before ordinal: UInt64) {
@@ -370,6 +417,7 @@ package final class Hub: EndOfTurnWork {
                     subscriber.phase = .ahead
                     subscriber.cursor = window.lastID
                 }
+                subscriber.hasBeenLive = true
                 return false
             }
         }
@@ -446,8 +494,8 @@ package final class Hub: EndOfTurnWork {
     /// - Returns: The number of bytes collected.
     private func gather(_ subscriber: Subscriber) -> Int {
         pieces.removeAll()
-        let subscription = subscriber.subscriptionClass.subscription
-        let form = subscriber.subscriptionClass.form
+        piecesOwners.removeAll(keepingCapacity: true)
+        let members = subscriber.subscriptionClass
         var skip = subscriber.sentBytes
         var cursor = subscriber.cursor
         var step = 0
@@ -455,14 +503,14 @@ package final class Hub: EndOfTurnWork {
             let batch = batch(of: subscriber, steps: step)
         {
             slices.removeAll(keepingCapacity: true)
-            _ = batch.appendSlices(for: subscription, in: form, after: cursor, to: &slices)
+            let rendering = members.render(batch, after: cursor, to: &slices)
             if pieces.isEmpty, slices.isEmpty {
                 passBatch(subscriber, batch)
                 cursor = subscriber.cursor
                 continue
             }
             guard pieces.isEmpty || pieces.count + slices.count <= PieceList.countMax else { break }
-            let bytes = slices.isEmpty ? batch.frames : batch.bytes(in: form)
+            hold(rendering, of: batch)
             for slice in slices {
                 guard pieces.count < PieceList.countMax else { break }
                 guard skip < slice.count else {
@@ -471,11 +519,9 @@ package final class Hub: EndOfTurnWork {
                 }
                 let start = slice.lowerBound + skip
                 skip = 0
-                pieces.append(start..<slice.upperBound, of: bytes)
+                pieces.append(start..<slice.upperBound, of: rendering.bytes)
             }
-            if form != .eventStream, case .window(let ordinal) = subscriber.source,
-                ordinal >= window.firstOrdinal
-            {
+            if !members.isWholeConnection, case .window(let ordinal) = subscriber.source {
                 window.recount(ordinal + UInt64(step))
             }
             if slices.count > PieceList.countMax { break }
@@ -513,14 +559,12 @@ package final class Hub: EndOfTurnWork {
 
     /// Moves the cursor by bytes that the socket took.
     private func advance(_ subscriber: Subscriber, by count: Int) {
-        let subscription = subscriber.subscriptionClass.subscription
+        let members = subscriber.subscriptionClass
         var left = count + subscriber.sentBytes
         subscriber.sentBytes = 0
         while left > 0, let batch = batch(of: subscriber, steps: 0) {
             slices.removeAll(keepingCapacity: true)
-            let events = batch.appendSlices(
-                for: subscription, in: subscriber.subscriptionClass.form,
-                after: subscriber.cursor, to: &slices)
+            let rendering = members.render(batch, after: subscriber.cursor, to: &slices)
             let size = slices.reduce(0) { $0 + $1.count }
             guard left >= size else {
                 subscriber.sentBytes = left
@@ -528,7 +572,7 @@ package final class Hub: EndOfTurnWork {
                 return
             }
             left -= size
-            metrics.eventsDelivered.add(events)
+            metrics.eventsDelivered.add(rendering.eventCount)
             passBatch(subscriber, batch)
         }
     }
@@ -576,7 +620,7 @@ package final class Hub: EndOfTurnWork {
         subscribers.forEach { key, subscriber in
             guard key.index % Self.sweepShares == sweepPosition else { return }
             let silence = now - min(now, subscriber.lastWriteMilliseconds)
-            guard subscriber.subscriptionClass.form.isWholeConnection else {
+            guard subscriber.subscriptionClass.isWholeConnection else {
                 if subscriber.phase == .blocked { release(subscriber) }
                 return
             }
@@ -594,7 +638,7 @@ package final class Hub: EndOfTurnWork {
         for subscriber in quiet {
             // A comment without an empty line: clients that treat every empty line as an event
             // see none.
-            subscriber.preamble += Array(":\n".utf8)
+            subscriber.preamble += subscriber.subscriptionClass.own(Self.heartbeat)
             if flushPreamble(subscriber) { metrics.heartbeats.add() }
         }
         sweepPosition = (sweepPosition + 1) % Self.sweepShares
@@ -603,15 +647,70 @@ package final class Hub: EndOfTurnWork {
         }
     }
 
+    // MARK: - Lag
+
+    /// Looks at those whose sockets are full: how far behind they are, and what their rule says.
+    private func checkLag() {
+        if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
+        var longest: UInt64 = 0
+        var slow: [Subscriber] = []
+        subscribers.forEach { _, subscriber in
+            guard subscriber.phase == .blocked else { return }
+            let lag = lag(of: subscriber)
+            longest = max(longest, lag.events)
+            let rule = subscriber.subscriptionClass.lagRule
+            guard subscriber.hasBeenLive, rule.isExceeded(events: lag.events, bytes: lag.bytes)
+            else { return }
+            slow.append(subscriber)
+        }
+        metrics.longestLag.set(Int64(clamping: longest))
+        for subscriber in slow where subscribers[subscriber.key] != nil {
+            switch subscriber.subscriptionClass.lagRule.policy {
+            case .catchUp: break
+            case .skip: skip(subscriber)
+            case .close:
+                metrics.lagClosed.add()
+                finish(subscriber)
+            }
+        }
+    }
+
+    /// How far a subscriber is behind. Bytes behind the window are not known and not counted.
+    private func lag(of subscriber: Subscriber) -> (events: UInt64, bytes: UInt64) {
+        let newest = window.lastID.sequence
+        let events = newest - min(newest, subscriber.cursor.sequence)
+        switch subscriber.source {
+        case .window(let ordinal): return (events, window.bytes(from: ordinal))
+        case .page, .unseated: return (events, UInt64(window.bytes))
+        }
+    }
+
+    /// Tells a slow subscriber of a gap and puts it where new events come. Its socket is full, so
+    /// the telling waits like anything else; until it has gone, there is nothing more to skip.
+    private func skip(_ subscriber: Subscriber) {
+        guard subscriber.preamble.isEmpty else { return }
+        var rest: [UInt8] = []
+        if subscriber.sentBytes > 0, let batch = batch(of: subscriber, steps: 0) {
+            (rest, subscriber.cursor) = subscriber.subscriptionClass.remainder(
+                batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
+        }
+        let from = subscriber.cursor
+        let to = window.cursor(before: pushedOrdinal)
+        guard to > from else { return }
+        let notice = GapNotice(from: from, to: to, reason: .slow)
+        subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
+        place(subscriber, before: pushedOrdinal)
+        metrics.lagSkips.add()
+        metrics.lagSkippedEvents.add(to.sequence - min(to.sequence, from.sequence))
+    }
+
     /// Lets go of a batch that the window has dropped, keeping only the rest of what was begun.
     private func release(_ subscriber: Subscriber) {
         guard case .window(let ordinal) = subscriber.source, ordinal < window.firstOrdinal,
             let batch = subscriber.held
         else { return }
-        let subscription = subscriber.subscriptionClass.subscription
-        let (rest, cursor) = batch.remainder(
-            for: subscription, in: subscriber.subscriptionClass.form, after: subscriber.cursor,
-            sentBytes: subscriber.sentBytes)
+        let (rest, cursor) = subscriber.subscriptionClass.remainder(
+            batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
         subscriber.preamble += rest
         subscriber.cursor = cursor
         subscriber.sentBytes = 0

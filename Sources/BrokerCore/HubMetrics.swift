@@ -15,6 +15,10 @@ package final class HubMetrics: Sendable {
     package let heartbeats = Counter()
     package let replayPages = Counter()
     package let stuckClosed = Counter()
+    package let longestLag = Gauge()
+    package let lagClosed = Counter()
+    package let lagSkips = Counter()
+    package let lagSkippedEvents = Counter()
 
     package init() {}
 }

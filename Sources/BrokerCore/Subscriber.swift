@@ -48,6 +48,8 @@ final class Subscriber {
     var held: EventBatch?
     /// Bytes of the hub's own (`retry:`, a heartbeat) that go before anything else.
     var preamble: [UInt8] = []
+    /// True once it has had everything there was.
+    var hasBeenLive = false
     /// When bytes were last taken, in milliseconds of the hub's clock.
     var lastWriteMilliseconds: UInt64 = 0
 
@@ -56,23 +58,4 @@ final class Subscriber {
         self.subscriptionClass = subscriptionClass
         self.cursor = cursor
     }
-}
-
-/// The connections of one loop that want the same. A filter runs once for all of them.
-///
-/// View: shard. Threads: its loop's.
-final class SubscriptionClass {
-    /// What makes two connections members of one class: the same bytes are right for both.
-    struct Key: Hashable {
-        let subscription: Subscription
-        let form: DeliveryForm
-    }
-
-    let key: Key
-    var members: [Subscriber] = []
-
-    var subscription: Subscription { key.subscription }
-    var form: DeliveryForm { key.form }
-
-    init(_ key: Key) { self.key = key }
 }

@@ -5,6 +5,27 @@ import Bytes
 import PosixIO
 import WebSocketWire
 
+/// What the frames of a batch are frames of.
+package enum FrameFormat: Sendable {
+    /// `text/event-stream`.
+    case eventStream
+    /// WebSocket: one JSON text each, unmasked.
+    case webSocket
+}
+
+/// The events of a batch in one format: all bytes, and where each event's frame ends.
+final class FrameSet: Sendable {
+    let bytes: SharedBytes
+    let ends: [UInt32]
+
+    init(bytes: SharedBytes, ends: [UInt32]) {
+        self.bytes = bytes
+        self.ends = ends
+    }
+
+    var memoryBytes: Int { bytes.count + ends.count * 4 + 64 }
+}
+
 /// Makes the WebSocket form of a batch out of its event stream frames.
 ///
 /// An event becomes one text frame,
@@ -45,6 +66,14 @@ enum WebSocketFrames {
             madeEnds.append(UInt32(output.count))
         }
         return FrameSet(bytes: SharedBytes(output.bytes), ends: madeEnds)
+    }
+
+    /// One notice, out of the event stream's frame for it.
+    static func notice(_ frame: [UInt8]) -> [UInt8] {
+        let set = make(
+            from: SharedBytes(frame), ends: [UInt32(frame.count)], channels: [], rows: 1,
+            textRows: [])
+        return set.bytes.copy(0..<set.bytes.count)
     }
 
     /// Everything before the data.

@@ -76,7 +76,7 @@ package final class WebSocketSession {
         emptySince = now
         closingSince = now
         around.metrics.open.add(1)
-        output.whenHubFinishes = { [weak self] in self?.drain() }
+        output.whenHubFinishes = { [weak self] in self?.hubHasFinished() }
         say(retryMessage())
     }
 
@@ -128,6 +128,12 @@ package final class WebSocketSession {
         guard phase == .open else { return }
         say(retryMessage())
         close(.serviceRestart, "this node stops; come back and resume")
+    }
+
+    /// The hub ends a subscription: all of them, or one whose client reads too slowly.
+    private func hubHasFinished() {
+        guard !around.hub.isDraining else { return drain() }
+        close(.tryAgainLater, "this client reads too slowly; come back and resume")
     }
 
     /// Looks after the socket; to be called several times within a heartbeat.
@@ -279,7 +285,7 @@ package final class WebSocketSession {
             return lose()
         }
         subscription.key = around.hub.subscribe(
-            subscription, to: wanted, in: .webSocket, after: cursor)
+            subscription, to: wanted, as: .webSocket, after: cursor)
     }
 
     private func named(_ name: String) throws(ClientMessageError) -> WebSocketSubscription {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import Compression
 import HTTP1Wire
 import HTTPServer
 import History
@@ -55,9 +56,19 @@ final class NodeContext: Sendable {
         http.headerTimeout = server.headerTimeout
         http.idleTimeout = server.idleTimeout
         httpSettings = http
-        hubSettings = Hub.Settings(
+        var hub = Hub.Settings(
             heartbeat: server.heartbeat, stuckAfter: server.stuckTimeout, retry: server.retry,
             windowBytes: configuration.limits.hotWindowBytes)
+        hub.lagRule = LagRule(
+            policy: .init(configuration.limits.lagPolicy),
+            eventsMax: configuration.limits.lagEvents,
+            bytesMax: configuration.limits.lagBytes)
+        for (index, channel) in configuration.channels.enumerated() {
+            guard let slow = channel.slow else { continue }
+            hub.lagRules[index] = LagRule(
+                policy: .init(slow.policy), eventsMax: slow.events, bytesMax: slow.bytes)
+        }
+        hubSettings = hub
         registerProcessMetrics()
     }
 
@@ -97,6 +108,19 @@ final class NodeContext: Sendable {
         counter(
             "rivulet_stuck_closed_total", "Connections closed because their socket took nothing.",
             metrics.stuckClosed)
+        gauge(
+            "rivulet_lag_events_max", "Events that the slowest connection is behind."
+        ) { Double(metrics.longestLag.value) }
+        counter(
+            "rivulet_lag_closed_total", "Connections closed because their rule bounds their lag.",
+            metrics.lagClosed)
+        counter(
+            "rivulet_lag_skips_total", "Times a slow connection was moved ahead over a gap.",
+            metrics.lagSkips)
+        counter(
+            "rivulet_lag_skipped_events_total",
+            "Events in the order that slow connections skipped.",
+            metrics.lagSkippedEvents)
     }
 
     var subscriberCount: Int { hubs.withLock { $0.reduce(0) { $0 + Int($1.connections.value) } } }
@@ -145,6 +169,17 @@ final class NodeContext: Sendable {
 
 /// The configuration in the words of the rooms below.
 extension NodeContext {
+    /// The codings that streams may have, in the node's order of preference: gzip first, because
+    /// every client that says it decodes it does so for streams in pieces.
+    var codings: [ContentCoding] {
+        switch configuration.server.compression {
+        case .off: []
+        case .gzip: [.gzip]
+        case .zstd: [.zstd]
+        case .all: [.gzip, .zstd]
+        }
+    }
+
     var kafkaSettings: KafkaSettings {
         let kafka = configuration.kafka
         return KafkaSettings(
@@ -188,6 +223,16 @@ extension NodeContext {
             deadLetterTopic: configuration.kafka.deadLetterTopic,
             startsAtEnd: configuration.kafka.autoOffsetReset == .latest,
             eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)))
+    }
+}
+
+extension LagRule.Policy {
+    init(_ policy: LagPolicy) {
+        switch policy {
+        case .catchUp: self = .catchUp
+        case .skip: self = .skip
+        case .close: self = .close
+        }
     }
 }
 

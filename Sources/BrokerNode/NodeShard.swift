@@ -3,6 +3,7 @@
 
 package import BrokerCore
 package import CLinux
+import Compression
 import EventStreamWire
 import HTTP1Wire
 package import HTTPServer
@@ -132,14 +133,23 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     }
 
     private func openStream(
-        _ exchange: HTTPExchange, _ subscription: Subscription, after cursor: EventID?
+        _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
+        after cursor: EventID?
     ) {
         if let obstacle { return exchange.respond(obstacle, headers: [("Retry-After", "1")]) }
         guard let hub else { return }
-        guard let stream = exchange.openStream(headers: Self.streamHeaders, observer: self) else {
-            return
+        var headers = Self.streamHeaders
+        var form = StreamForm.plain
+        if !context.codings.isEmpty {
+            headers.append(("Vary", "Accept-Encoding"))
+            let accepted = request.head.headers.all("Accept-Encoding").joined(separator: ",")
+            if let coding = ContentCoding.choose(accepting: accepted, among: context.codings) {
+                headers.append(("Content-Encoding", coding.rawValue))
+                form = .coded(coding)
+            }
         }
-        let key = hub.subscribe(stream, to: subscription, after: cursor)
+        guard let stream = exchange.openStream(headers: headers, observer: self) else { return }
+        let key = hub.subscribe(stream, to: subscription, as: form, after: cursor)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
     }
 
@@ -177,7 +187,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 return
             }
             let subscription = try subscription(path, parameters)
-            openStream(exchange, subscription, after: cursor)
+            openStream(request, exchange, subscription, after: cursor)
         } catch {
             exchange.respond(error.problem)
         }

@@ -12,19 +12,46 @@ package struct ChannelConfiguration: Sendable, Equatable {
     package var event: EventNameRule
     /// Parameters are unique in the channel.
     package var filters: [FilterConfiguration]
+    /// What happens to slow connections of this channel; `nil` is what the limits say.
+    package var slow: SlowConfiguration?
 
     package init(
         name: String,
         description: String = "",
         topics: [String],
         event: EventNameRule,
-        filters: [FilterConfiguration] = []
+        filters: [FilterConfiguration] = [],
+        slow: SlowConfiguration? = nil
     ) {
         self.name = name
         self.description = description
         self.topics = topics
         self.event = event
         self.filters = filters
+        self.slow = slow
+    }
+}
+
+/// What happens to a connection that was live and has fallen behind. Raw values are the words of
+/// the configuration.
+package enum LagPolicy: String, Sendable, CaseIterable {
+    case catchUp = "catch_up"
+    case skip
+    case close
+}
+
+/// The rule of one channel for its slow connections.
+package struct SlowConfiguration: Sendable, Equatable {
+    package var policy: LagPolicy
+    /// 0 is no limit.
+    package var events: Int
+    /// 0 is no limit.
+    package var bytes: Int
+
+    package init(policy: LagPolicy = .catchUp, events: Int = 1000, bytes: Int = 0) {
+        self.policy = policy
+        self.events = events
+        self.bytes = bytes
     }
 }
 

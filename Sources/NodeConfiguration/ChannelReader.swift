@@ -27,7 +27,8 @@ struct ChannelReader {
                     description: description(parts, itemKey),
                     topics: topics(parts["topics"], "\(itemKey).topics"),
                     event: event(parts["event"], "\(itemKey).event"),
-                    filters: filters(parts["filters"], "\(itemKey).filters")))
+                    filters: filters(parts["filters"], "\(itemKey).filters"),
+                    slow: slow(parts["slow"], "\(itemKey).slow")))
         }
         return channels
     }
@@ -104,6 +105,44 @@ struct ChannelReader {
                     description: description(parts, itemKey)))
         }
         return filters
+    }
+
+    private mutating func slow(_ node: YAMLNode?, _ key: String) -> SlowConfiguration? {
+        guard let node else { return nil }
+        let parts = mapping(node, key, ItemKeys.slow)
+        var slow = SlowConfiguration()
+        if case .text(let text) = value(parts, "policy", key, ItemKeys.slowPolicy),
+            let policy = LagPolicy(rawValue: text)
+        {
+            slow.policy = policy
+        }
+        if case .integer(let number) = value(parts, "events", key, ItemKeys.slowEvents) {
+            slow.events = number
+        }
+        if case .integer(let number) = value(parts, "bytes", key, ItemKeys.slowBytes) {
+            slow.bytes = number
+        }
+        return slow
+    }
+
+    /// A part that is a single value of some kind; `nil` where it is missing or refused.
+    private mutating func value(
+        _ parts: [String: YAMLNode], _ name: String, _ key: String, _ kind: ValueKind
+    ) -> SettingValue? {
+        guard let node = parts[name] else { return nil }
+        let partKey = "\(key).\(name)"
+        guard !node.isNull, case .scalar(let text, let isPlain) = node.content else {
+            refuseShape(node, partKey, "is no single value", accepted: kind.accepted)
+            return nil
+        }
+        do throws(Refusal) {
+            return try kind.scalar(text, isQuoted: !isPlain)
+        } catch {
+            refuse(
+                error.code, partKey, node.mark, text, error.detail, accepted: error.accepted,
+                suggestion: error.suggestion)
+            return nil
+        }
     }
 
     private mutating func operation(_ node: YAMLNode?, _ key: String) -> FilterOperation {

@@ -127,6 +127,7 @@ extension Configuration {
             + itemTable("A pattern", ItemKeys.pattern)
             + itemTable("`event` as a mapping", ItemKeys.event)
             + itemTable("A filter", ItemKeys.filter) + [operations]
+            + itemTable("`slow` as a mapping", ItemKeys.slow)
     }
 
     private static func itemTable(_ title: String, _ keys: [ItemKey]) -> [String] {

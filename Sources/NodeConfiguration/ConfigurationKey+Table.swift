@@ -45,6 +45,9 @@ extension Configuration {
         .duration(
             "server.drain", \.server.drain, .zero ... .seconds(600),
             "The deadline of a planned stop, within which clients are sent elsewhere."),
+        .choice(
+            "server.compression", \.server.compression,
+            "Codings for clients that accept them; each batch is compressed once for all of them."),
     ]
 
     private static let limitKeys: [ConfigurationKey] = [
@@ -72,8 +75,16 @@ extension Configuration {
             "Replays from Redis and Kafka that run at once; the others wait their turn."),
         .integer(
             "limits.lag_events", \.limits.lagEvents, 0...1_000_000_000,
-            "Events that a connection may lag before it is closed to resume later.",
+            "Events that a connection which was live may fall behind before `limits.lag_policy` "
+                + "holds.",
             special: "0 is no limit"),
+        .bytes(
+            "limits.lag_bytes", \.limits.lagBytes, 0...64 << 30,
+            "The same in bytes of the hot window; 0 is no limit."),
+        .choice(
+            "limits.lag_policy", \.limits.lagPolicy,
+            "Beyond them: go on from history, skip ahead over a gap that the client is told of, or "
+                + "close."),
     ]
 
     private static let kafkaKeys: [ConfigurationKey] = [
@@ -209,7 +220,27 @@ package enum ItemKeys {
                 + TextRule.topic.accepted,
             defaultText: nil, reason: "The Kafka topics it carries; a topic may be in several."),
         eventKey, filtersKey,
+        ItemKey(
+            name: "slow", accepted: "a mapping of `policy`, `events` and `bytes`",
+            defaultText: "what `limits.lag_*` says",
+            reason: "What happens to its connections that were live and have fallen behind."),
     ]
+
+    package static let slow = [
+        ItemKey(
+            name: "policy", accepted: slowPolicy.accepted, defaultText: "catch_up",
+            reason: "Go on from history, skip ahead over a gap that is told, or close."),
+        ItemKey(
+            name: "events", accepted: slowEvents.accepted, defaultText: "1000",
+            reason: "Events a connection may be behind; 0 is no limit."),
+        ItemKey(
+            name: "bytes", accepted: slowBytes.accepted, defaultText: "0",
+            reason: "Bytes of the hot window it may be behind; 0 is no limit."),
+    ]
+
+    static let slowPolicy = ValueKind.choice(LagPolicy.allCases.map(\.rawValue))
+    static let slowEvents = ValueKind.integer(0...1_000_000_000)
+    static let slowBytes = ValueKind.bytes(0...64 << 30)
 
     package static let pattern = [
         ItemKey(

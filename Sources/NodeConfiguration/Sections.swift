@@ -29,6 +29,9 @@ package struct NodeSection: Sendable, Equatable {
 
 /// Where the node listens and how long it waits for clients.
 package struct ServerSection: Sendable, Equatable {
+    /// Which content codings streams may have.
+    package enum Compression: String, Sendable, CaseIterable { case off, gzip, zstd, all }
+
     /// Numeric `address:port`, IPv6 in brackets. Port 0 lets the kernel choose.
     package var listen = ["127.0.0.1:8080"]
     /// Event loops; 0 is one per core.
@@ -47,6 +50,7 @@ package struct ServerSection: Sendable, Equatable {
     package var stuckTimeout: Duration = .seconds(60)
     /// The deadline of a planned stop.
     package var drain: Duration = .seconds(10)
+    package var compression = Compression.all
 
     package init() {}
 }
@@ -68,7 +72,11 @@ package struct LimitsSection: Sendable, Equatable {
     /// Replays from Redis and Kafka that run at once.
     package var concurrentReplays = 64
     /// Events a connection may lag before it is closed; 0 is no limit.
-    package var lagEvents = 0
+    package var lagEvents = 1000
+    /// 0 is no limit.
+    package var lagBytes = 0
+    /// What happens to a connection beyond either.
+    package var lagPolicy = LagPolicy.catchUp
 
     package init() {}
 }

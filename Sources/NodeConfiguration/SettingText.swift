@@ -45,11 +45,21 @@ enum SettingText {
     /// The items of `channels`, indented by two.
     static func lines(_ channels: [ChannelConfiguration]) -> [String] {
         channels.flatMap { channel in
-            ["  - name: \(quoted(channel.name))"]
-                + described(channel.description)
-                + ["    topics: [\(channel.topics.map(quoted).joined(separator: ", "))]"]
-                + lines(channel.event) + lines(channel.filters)
+            let topics = channel.topics.map(quoted).joined(separator: ", ")
+            var text = ["  - name: \(quoted(channel.name))"] + described(channel.description)
+            text.append("    topics: [\(topics)]")
+            text += lines(channel.event)
+            text += lines(channel.filters)
+            return text + lines(channel.slow)
         }
+    }
+
+    private static func lines(_ slow: SlowConfiguration?) -> [String] {
+        guard let slow else { return [] }
+        let bytes = ByteSize.text(slow.bytes)
+        return [
+            "    slow: {policy: \(slow.policy.rawValue), events: \(slow.events), bytes: \(bytes)}"
+        ]
     }
 
     /// The items of `patterns`, indented by two.

@@ -253,7 +253,9 @@ enum KeyPathText {
         let keys = Configuration.keyReference.flatMap {
             $0.name.split(separator: ".").map(String.init)
         }
-        let items = ItemKeys.channel + ItemKeys.pattern + ItemKeys.event + ItemKeys.filter
+        let items =
+            ItemKeys.channel + ItemKeys.pattern + ItemKeys.event + ItemKeys.filter
+            + ItemKeys.slow
         return Set(keys + items.map(\.name))
     }()
 }

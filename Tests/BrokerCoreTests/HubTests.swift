@@ -2,11 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import BrokerTestKit
 import Bytes
 import CLinux
+import Compression
 import EventStreamWire
 import JSONFields
 import NodeConfiguration
+import Observability
 import PosixIO
 import Reactor
 import Testing
@@ -18,6 +21,7 @@ final class ScriptedSink: EventSink {
     var hasEnded = false
     var writes = 0
     var key: Hub.Key?
+    var form = StreamForm.plain
 
     func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite {
         guard !hasEnded else { return .ended }
@@ -39,10 +43,19 @@ final class ScriptedSink: EventSink {
     func finish() { hasEnded = true }
     func abort() { hasEnded = true }
 
+    /// What a client reads, whatever the form. Empty where it could not.
+    var decoded: [UInt8] {
+        switch form {
+        case .plain, .webSocket: received
+        case .coded(.gzip): StreamDecoder.gunzip(received) ?? []
+        case .coded(.zstd): StreamDecoder.unzstd(received) ?? []
+        }
+    }
+
     var messages: [EventStreamMessage] {
         var parser = EventStreamParser()
         var found: [EventStreamMessage] = []
-        let bytes = received
+        let bytes = decoded
         do { found = try parser.messages(in: bytes.span) } catch { Issue.record("\(error)") }
         return found
     }
@@ -99,7 +112,7 @@ final class HubBench: Sendable {
         init(_ parts: Parts) { self.parts = parts }
     }
 
-    init(windowBytes: Int, pageBatches: Int = 3) throws {
+    init(windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule()) throws {
         loop = try EventLoop(name: "hub")
         history = MemoryHistory(pageBatches: pageBatches)
         directory = try ChannelDirectory(
@@ -117,12 +130,12 @@ final class HubBench: Sendable {
         let history = history
         let loop = loop
         run { [self] in
-            let hub = Hub(
-                loop: loop,
-                settings: .init(
-                    heartbeat: .seconds(60), stuckAfter: .seconds(60), retry: .seconds(2),
-                    windowBytes: windowBytes),
-                replay: history, startingAfter: .zero)
+            var settings = Hub.Settings(
+                heartbeat: .seconds(60), stuckAfter: .seconds(60), retry: .seconds(2),
+                windowBytes: windowBytes)
+            settings.lagRule = lagRule
+            let hub = Hub(loop: loop, settings: settings, replay: history, startingAfter: .zero)
+            hub.start()
             let encoder = try! BatchEncoder(directory: directory, eventBytesMax: 1 << 20)
             let bound = LoopBound(Box(Parts(hub: hub, encoder: encoder)), on: loop)
             parts.withLock { $0 = bound }
@@ -186,16 +199,18 @@ extension HubBench {
         }
     }
 
-    func subscribe(_ channel: String, _ filter: [(String, String)] = [], after: EventID? = nil)
-        -> Int
-    {
+    func subscribe(
+        _ channel: String, _ filter: [(String, String)] = [], as form: StreamForm = .plain,
+        after: EventID? = nil
+    ) -> Int {
         let directory = directory
         let subscription = try! directory.subscription(
             to: directory.channel(named: channel)!, parameters: filter)
         return value { parts in
             let sink = ScriptedSink()
+            sink.form = form
             parts.sinks.append(sink)
-            sink.key = parts.hub.subscribe(sink, to: subscription, after: after)
+            sink.key = parts.hub.subscribe(sink, to: subscription, as: form, after: after)
             return parts.sinks.count - 1
         }
     }
@@ -345,6 +360,100 @@ struct HubTests {
         #expect(bench.settledIDs(old, Array(2...61)) == Array(2...61))
     }
 
+    @Test("compressed connections of one class get the same chunk")
+    func compressedOnce() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let first = bench.subscribe("cameras", as: .coded(.gzip))
+        bench.publish("cams", count: 2, padding: 300)
+        let second = bench.subscribe("cameras", as: .coded(.gzip))
+        let plain = bench.subscribe("cameras")
+        bench.publish("cams", count: 5, padding: 300)
+        #expect(bench.ids(first) == [1, 2, 3, 4, 5, 6, 7])
+        #expect(bench.ids(second) == [3, 4, 5, 6, 7])
+        #expect(bench.ids(plain) == [3, 4, 5, 6, 7])
+        let (tails, sizes) = bench.value { parts in
+            let sinks = parts.sinks
+            return (
+                sinks[0].received.suffix(60) == sinks[1].received.suffix(60),
+                (sinks[1].received.count, sinks[2].received.count)
+            )
+        }
+        #expect(tails)
+        #expect(sizes.0 * 3 < sizes.1)
+    }
+
+    @Test("a connection that stops reading is closed by its rule, and resumes without loss")
+    func closedForLag() throws {
+        let rule = LagRule(policy: .close, eventsMax: 20)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let slow = bench.subscribe("cameras")
+        let fast = bench.subscribe("cameras")
+        bench.publish("cams", count: 3)
+        bench.step { $0.sinks[slow].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let deadline = MonotonicTime.now + .seconds(10)
+        while !bench.value({ $0.sinks[slow].hasEnded }), MonotonicTime.now < deadline {}
+        let (closed, left) = bench.value { parts in
+            (parts.hub.metrics.lagClosed.value, parts.hub.subscriberCount)
+        }
+        #expect(closed == 1)
+        #expect(left == 1)
+        #expect(bench.ids(fast) == Array(1...53))
+        let last = try #require(bench.ids(slow).last)
+        let id = EventID(milliseconds: 1000 + last / 10, sequence: last)
+        let again = bench.subscribe("cameras", after: id)
+        #expect(bench.ids(slow) + bench.ids(again) == Array(1...53))
+    }
+
+    @Test("a connection that stops reading is moved ahead by its rule, and told what it missed")
+    func skippedForLag() throws {
+        let rule = LagRule(policy: .skip, bytesMax: 3000)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let slow = bench.subscribe("cameras")
+        bench.publish("cams", count: 3)
+        bench.step { $0.sinks[slow].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let deadline = MonotonicTime.now + .seconds(10)
+        while bench.value({ $0.hub.metrics.lagSkips.value }) == 0, MonotonicTime.now < deadline {}
+        bench.step { parts in
+            parts.sinks[slow].allowance = .max
+            parts.hub.sinkIsWritable(parts.sinks[slow].key!)
+        }
+        bench.publish("cams", count: 2)
+        let messages = bench.value { parts in parts.sinks[slow].messages }
+        let gap = try #require(messages.first { $0.event == "gap" })
+        #expect(gap.dataText.contains("\"reason\":\"slow\""))
+        let before = messages.prefix { $0.event != "gap" }.compactMap { try? $0.cursor().sequence }
+        let after = messages.drop { $0.event != "gap" }.dropFirst().compactMap {
+            try? $0.cursor().sequence
+        }
+        #expect(before == Array(1...UInt64(before.count)))
+        #expect(gap.dataText.contains("-\(before.count)\""))
+        #expect(try gap.cursor().sequence + 1 == after.first)
+        #expect(after.last == 55)
+        #expect(after == Array(after[0]...55))
+    }
+
+    @Test("a connection that catches up from an old cursor is not slow")
+    func catchingUpIsNotSlow() throws {
+        let rule = LagRule(policy: .close, eventsMax: 5)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        for _ in 0..<10 { bench.publish("cams", count: 5, padding: 200) }
+        let subscription = try bench.directory.subscription(
+            to: bench.directory.channel(named: "cameras")!, parameters: [])
+        bench.step { parts in
+            let sink = ScriptedSink()
+            sink.allowance = 200
+            parts.sinks.append(sink)
+            sink.key = parts.hub.subscribe(
+                sink, to: subscription, after: EventID(milliseconds: 1000, sequence: 1))
+        }
+        // Twice the interval in which the rule is looked at.
+        let until = MonotonicTime.now + .milliseconds(600)
+        while MonotonicTime.now < until { bench.step { _ in } }
+        #expect(bench.value { $0.hub.subscriberCount } == 1)
+    }
+
     @Test("a drained hub sends a retry and ends every connection")
     func drain() throws {
         let bench = try HubBench(windowBytes: 1 << 20)
@@ -391,7 +500,9 @@ struct HubTests {
                     }
                     cursor = EventID(milliseconds: id.firstID.milliseconds, sequence: after)
                 }
-                let sink = bench.subscribe("cameras", parameters, after: cursor)
+                let forms: [StreamForm] = [.plain, .coded(.gzip), .coded(.zstd)]
+                let form = forms.randomElement(using: &random)!
+                let sink = bench.subscribe("cameras", parameters, as: form, after: cursor)
                 expectations.append((sink, cursor?.sequence ?? published, filter))
             default:
                 guard !expectations.isEmpty else { continue }

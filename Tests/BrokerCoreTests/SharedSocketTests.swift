@@ -4,6 +4,7 @@
 import BrokerCore
 import Bytes
 import EventStreamWire
+import Observability
 import PosixIO
 import Testing
 import WebSocketWire
@@ -65,6 +66,54 @@ struct SharedSocketTests {
         bench.say(socket, #"{"type":"subscribe","subscription":"a","channel":"cameras"}"#)
         bench.publish("cams", count: 1)
         #expect(try bench.transcript(socket).events.last?.sequence == 3)
+    }
+
+    @Test("one that reads too slowly is told of a gap between two frames, where its rule says so")
+    func skippedForLag() throws {
+        let rule = LagRule(policy: .skip, bytesMax: 3000)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let socket = bench.openWebSocket()
+        bench.say(socket, #"{"type":"subscribe","subscription":"a","channel":"cameras"}"#)
+        bench.say(socket, #"{"type":"subscribe","subscription":"b","channel":"cameras"}"#)
+        bench.step { parts in parts.sinks[socket].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let skipped = eventually { bench.value { $0.hub.metrics.lagSkips.value } == 2 }
+        #expect(skipped)
+        bench.makeRoom(socket)
+        bench.publish("cams", count: 2)
+        let found = try bench.transcript(socket)
+        #expect(found.types.filter { $0 == "gap" }.count == 2)
+        #expect(found.texts.contains { $0.contains(#""reason":"slow""#) })
+        #expect(found.sequences("a").suffix(2) == [51, 52])
+        #expect(found.sequences("b").suffix(2) == [51, 52])
+        #expect(found.sequences("a").count + found.sequences("b").count == 5)
+    }
+
+    @Test("one that reads too slowly loses the whole socket, where its rule says so")
+    func closedForLag() throws {
+        let rule = LagRule(policy: .close, eventsMax: 20)
+        let bench = try HubBench(windowBytes: 1 << 20, lagRule: rule)
+        let socket = bench.openWebSocket()
+        bench.say(socket, #"{"type":"subscribe","subscription":"a","channel":"cameras"}"#)
+        bench.say(socket, #"{"type":"subscribe","subscription":"b","channel":"cameras"}"#)
+        bench.step { parts in parts.sinks[socket].allowance = 100 }
+        for _ in 0..<10 { bench.publish("cams", count: 5) }
+        let ended = eventually { bench.value { $0.hub.subscriberCount } == 0 }
+        #expect(ended)
+        #expect(!bench.hasEnded(socket))
+        bench.makeRoom(socket)
+        let found = try bench.transcript(socket)
+        #expect(found.close?.code == 1013)
+        #expect(found.events.map(\.sequence) == [1])
+        #expect(bench.hasEnded(socket))
+    }
+
+    private func eventually(_ condition: () -> Bool) -> Bool {
+        let deadline = MonotonicTime.now + .seconds(10)
+        while !condition() {
+            guard MonotonicTime.now < deadline else { return false }
+        }
+        return true
     }
 
     /// One subscription's life on one socket, as the test knows it.

@@ -48,8 +48,15 @@ private struct Streams {
         milliseconds += 1
     }
 
-    func read(topic: Int, after position: EventID, atMost limit: Int) -> ArraySlice<Batch> {
-        all.filter { $0.topic == topic && $0.lastID > position }.prefix(limit)
+    func read(topic: Int, after position: EventID, atMost limit: Int) -> [Batch] {
+        // `all` is in the order of the IDs, and what is read is mostly near its end.
+        let start = (all.lastIndex { $0.lastID <= position } ?? -1) + 1
+        var found: [Batch] = []
+        for batch in all[start...] where batch.topic == topic {
+            if found.count == limit { break }
+            found.append(batch)
+        }
+        return found
     }
 }
 
@@ -103,7 +110,12 @@ private struct Reader {
     }
 
     mutating func settle(_ streams: Streams, atMost limit: Int) {
-        for _ in 0..<(streams.all.count + 20) { step(streams, atMost: limit) }
+        var idleSteps = 0
+        while idleSteps < 6 {
+            let before = merge.lastID
+            step(streams, atMost: limit)
+            idleSteps = merge.lastID == before ? idleSteps + 1 : 0
+        }
     }
 }
 
