@@ -41,7 +41,7 @@ struct WebSocketTranscript {
         var messages: [WebSocketMessage] = []
         try reader.read(bytes.span, to: &messages)
         isTorn = reader.isInMessage
-        let json = try JSONMemberReader(documentBytesMax: 1 << 22, membersMax: 1000)
+        let json = try JSONMemberReader(documentBytesMax: 1 << 20, membersMax: 100)
         var current = ""
         for message in messages {
             switch message {

@@ -12,7 +12,7 @@ import PosixIO
 import Testing
 
 /// One node in this process, with a redis-server and the mock cluster of its own.
-private final class NodeBench: Sendable {
+final class NodeBench: Sendable {
     let redis: RedisServerProcess
     let kafka: KafkaMockCluster
     private let node = Lock<Holder?>(nil)
