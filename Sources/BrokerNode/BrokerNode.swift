@@ -291,6 +291,7 @@ package final class BrokerNode {
                 let telemetry =
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil
+                ingest.onErrorChange = { context.status.ingestError = $0 }
                 connection.onStateChange = { [weak ingest] state in
                     if state == .ready { ingest?.redisIsReady() }
                 }
