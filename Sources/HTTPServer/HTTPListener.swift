@@ -38,12 +38,12 @@ package final class HTTPListener: ReadinessHandler {
     private var nextWarning = MonotonicTime(nanoseconds: 0)
     /// Kept so that a connection can be accepted and closed when descriptors have run out.
     private var spare: OwnedDescriptor?
-    private var connections = Slab<HTTP1Connection>()
+    private var connections = Slab<any ListenerConnection>()
     private var rejectionsPending = 0
     private var deadlines: DeadlineBuckets
     private var sweepTimer: LoopTimer?
     private var acceptTimer: LoopTimer?
-    private var waitingForTurn: [Slab<HTTP1Connection>.Key] = []
+    private var waitingForTurn: [Slab<any ListenerConnection>.Key] = []
     private var dateText = (second: UInt64.max, text: "")
 
     /// - Parameters:
@@ -125,8 +125,8 @@ package final class HTTPListener: ReadinessHandler {
     }
 
     /// A copy, because closing a connection changes the slab.
-    private func openConnections() -> [HTTP1Connection] {
-        var open: [HTTP1Connection] = []
+    private func openConnections() -> [any ListenerConnection] {
+        var open: [any ListenerConnection] = []
         connections.forEach { open.append($1) }
         return open
     }
@@ -170,7 +170,9 @@ package final class HTTPListener: ReadinessHandler {
                 return
             }
         }
-        let connection = HTTP1Connection(accepted, listener: self, isAdmitted: isAdmitted)
+        let peer = accepted.peer
+        let connection = makeConnection(
+            .http1, over: ConnectionTransport(accepted), peer: peer, isAdmitted: isAdmitted)
         connection.key = connections.insert(connection)
         metrics.connectionsOpen.add(1)
         if !isAdmitted { rejectionsPending += 1 }
@@ -210,8 +212,30 @@ package final class HTTPListener: ReadinessHandler {
 
     // MARK: - For connections
 
+    /// Makes the connection that speaks `wireProtocol` over `transport`.
+    func makeConnection(
+        _ wireProtocol: WireProtocol, over transport: consuming ConnectionTransport,
+        peer: SocketAddress, isAdmitted: Bool
+    ) -> any ListenerConnection {
+        switch wireProtocol {
+        case .http1:
+            HTTP1Connection(transport, peer: peer, listener: self, isAdmitted: isAdmitted)
+        }
+    }
+
+    /// Gives the place of `former` to `next`, which goes on with the same transport under another
+    /// protocol: the count of connections, the admission's slot and the key stay as they are.
+    ///
+    /// `former` has given up its registration and its transport.
+    func replace(_ former: any ListenerConnection, with next: any ListenerConnection) {
+        precondition(former.isAdmitted == next.isAdmitted, "a slot of the admission changes hands")
+        next.key = former.key
+        connections[former.key] = next
+        next.start()
+    }
+
     /// Forgets a connection whose descriptor is closed.
-    func connectionClosed(_ connection: HTTP1Connection) {
+    func connectionClosed(_ connection: any ListenerConnection) {
         guard connections.remove(connection.key) != nil else { return }
         metrics.connectionsOpen.add(-1)
         if connection.isAdmitted {
@@ -224,12 +248,12 @@ package final class HTTPListener: ReadinessHandler {
     /// Queues a connection's deadline; see ``DeadlineBuckets``.
     func step(after delay: Duration) -> UInt32 { deadlines.step(of: loop.now + delay) }
 
-    func queue(_ connection: HTTP1Connection, step: UInt32) -> UInt32 {
+    func queue(_ connection: any ListenerConnection, step: UInt32) -> UInt32 {
         deadlines.append(connection.key.packed, step: step)
     }
 
     /// Lets a connection with more requests in hand go on when others have had their turn.
-    func continueLater(_ connection: HTTP1Connection) {
+    func continueLater(_ connection: any ListenerConnection) {
         waitingForTurn.append(connection.key)
         guard waitingForTurn.count == 1 else { return }
         let bound = LoopBound(self, on: loop)
