@@ -30,6 +30,7 @@ let cLibraries: [Target] = [
     system("CRdKafka", pkgConfig: "rdkafka", apt: "librdkafka-dev"),
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
@@ -47,16 +48,18 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
-        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "TLSEngine", "CHiredis"],
         tests: ["BrokerTestKit"]
     )
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire"]
+    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "TLSEngine"],
+    tests: ["BrokerTestKit"]
 )
 
 let domain: [Target] =
@@ -82,8 +85,8 @@ let composition: [Target] =
         "BrokerNode",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
-            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux",
+            "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
+            "HTTPServer", "BrokerCore", "History", "CLinux",
         ],
         tests: ["BrokerTestKit"]
     )
