@@ -27,7 +27,7 @@ package struct TLSServerSettings: Sendable, Equatable {
     package var clientCertificates = ClientCertificates.off
     package var minimumVersion = TLSVersion.v12
     /// Application protocols (ALPN, RFC 7301), the preferred one first: `h2`, `http/1.1`.
-    package var applicationProtocols = ["http/1.1"]
+    package var applicationProtocols = ["http/1.1", "http/1.0"]
 
     package init(certificateFile: String, keyFile: String) {
         self.certificateFile = certificateFile
