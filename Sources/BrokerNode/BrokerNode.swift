@@ -13,6 +13,7 @@ package import Observability
 import PosixIO
 import Reactor
 import RedisClient
+import TLSEngine
 
 /// Why a node could not start.
 package struct BrokerNodeError: Error, Sendable, CustomStringConvertible {
@@ -77,7 +78,7 @@ package final class BrokerNode {
                     "limits.connections is more than the descriptor limit allows",
                     LogField("wanted", wanted), LogField("admitted", possible))
             }
-            context = NodeContext(
+            context = try NodeContext(
                 configuration: configuration, directory: directory,
                 connectionsMax: connectionsMax, log: log)
             let loops = configuration.server.loops
@@ -103,22 +104,28 @@ package final class BrokerNode {
     /// Listens, and begins to look for Redis and Kafka. Returns at once: a node whose servers are
     /// away waits for them and says so in its log and on `/readyz`.
     package func start() throws(BrokerNodeError) {
-        let addresses = try listenAddresses()
+        let server = context.configuration.server
+        let addresses = try listenAddresses(server.listen, "server.listen")
+        let encrypted = try listenAddresses(server.tlsListen, "server.tls_listen")
         for loop in serving + [ingestLoop, tailLoop] { loop.start() }
-        try startServing(addresses)
+        try startServing(addresses, encrypted: encrypted)
         let redis = try redisSettings()
         try startTail(redis)
         try startIngest(redis)
         log.notice(
-            "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")))
+            "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")),
+            LogField("tls", encrypted.map(\.description).joined(separator: ",")))
     }
 
-    private func listenAddresses() throws(BrokerNodeError) -> [SocketAddress] {
+    /// - Parameter key: Names the setting that `texts` come from.
+    private func listenAddresses(
+        _ texts: [String], _ key: String
+    ) throws(BrokerNodeError) -> [SocketAddress] {
         var addresses: [SocketAddress] = []
-        for text in context.configuration.server.listen {
+        for text in texts {
             guard let colon = text.lastIndex(of: ":"),
                 let port = UInt16(text[text.index(after: colon)...])
-            else { throw BrokerNodeError(detail: "server.listen \"\(text)\" is no host:port") }
+            else { throw BrokerNodeError(detail: "\(key) \"\(text)\" is no host:port") }
             let host = String(text[..<colon]).trimmingBrackets
             do {
                 addresses += try SocketAddress.resolve(host: host, port: port).prefix(1)
@@ -129,7 +136,7 @@ package final class BrokerNode {
                 try probe.close()
             } catch let error as Errno where error.code == EADDRINUSE {
                 throw BrokerNodeError(
-                    detail: "\(text) is in use by another process; choose another server.listen")
+                    detail: "\(text) is in use by another process; choose another \(key)")
             } catch {
                 throw BrokerNodeError(detail: "cannot listen on \(text): \(error)")
             }
@@ -137,14 +144,16 @@ package final class BrokerNode {
         return addresses
     }
 
-    private func startServing(_ addresses: [SocketAddress]) throws(BrokerNodeError) {
+    private func startServing(
+        _ addresses: [SocketAddress], encrypted: [SocketAddress]
+    ) throws(BrokerNodeError) {
         for loop in serving {
             let context = context
             let shard = LoopBound(NodeShard(loop: loop, context: context), on: loop)
             shards.append(shard)
             _ = try Self.furnish(loop) { () throws(BrokerNodeError) in
                 do throws(HTTPServerError) {
-                    try shard.value.listen(on: addresses)
+                    try shard.value.listen(on: addresses, encrypted: encrypted)
                 } catch { throw BrokerNodeError(detail: error.detail) }
             }
         }
@@ -159,10 +168,23 @@ package final class BrokerNode {
             settings.clientName = "rivulet-\(context.configuration.node.id)"
             settings.commandTimeout = section.timeout
             settings.connectTimeout = section.timeout
+            if settings.usesTLS { settings.tls = try redisTrust(section) }
             return settings
         } catch {
             throw BrokerNodeError(detail: "redis.url: \(error.detail)")
         }
+    }
+
+    private func redisTrust(_ section: RedisSection) throws(RedisError) -> TLSClientContext {
+        var trust = TLSClientSettings()
+        trust.authorityFile = section.tlsAuthority
+        trust.verifiesServer = section.tlsVerify
+        if !section.tlsVerify {
+            log.warning("redis.tls_verify is off: anybody in between can read and change all")
+        }
+        do throws(TLSError) {
+            return try TLSClientContext(trust)
+        } catch { throw RedisError(.settingInvalid, error.detail) }
     }
 
     // MARK: - Tail
@@ -295,6 +317,17 @@ package final class BrokerNode {
                     on: loop)
             } catch { throw BrokerNodeError(detail: error.description) }
         }
+    }
+
+    // MARK: - Reload
+
+    /// Reads again what may change while the node runs: the TLS certificate and its key. Live
+    /// connections go on as they are. Any thread may call it, one at a time.
+    package func reload() {
+        guard let tls = context.tls else {
+            return log.notice("nothing to reload: no address speaks TLS")
+        }
+        tls.reload()
     }
 
     // MARK: - Stop

@@ -37,15 +37,24 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         self.context = context
     }
 
-    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) {
-        for address in addresses {
-            let listener = HTTPListener(
-                loop: loop, address: address, settings: context.httpSettings, handler: self,
-                metrics: context.httpMetrics, admission: context.budget,
-                log: context.log.named("http"))
-            try listener.start()
-            listeners.append(listener)
-        }
+    /// Listens on `plain` and, with TLS, on `encrypted`.
+    func listen(
+        on plain: [SocketAddress], encrypted: [SocketAddress]
+    ) throws(HTTPServerError) {
+        for address in plain { try listen(on: address, nil) }
+        guard let tls = context.tls else { return }
+        for address in encrypted { try listen(on: address, tls.encryption) }
+    }
+
+    private func listen(
+        on address: SocketAddress, _ encryption: HTTPListener.Encryption?
+    ) throws(HTTPServerError) {
+        let listener = HTTPListener(
+            loop: loop, address: address, settings: context.httpSettings, handler: self,
+            metrics: context.httpMetrics, admission: context.budget, encryption: encryption,
+            log: context.log.named("http"))
+        try listener.start()
+        listeners.append(listener)
     }
 
     /// The node has its place in history: streams can be served from here on.
