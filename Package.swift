@@ -32,6 +32,8 @@ let cLibraries: [Target] = [
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -44,6 +46,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
 
 let drivers: [Target] =
@@ -67,8 +70,9 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux",
-        ]
+            "NodeConfiguration", "Reactor", "CLinux", "Compression",
+        ],
+        tests: ["BrokerTestKit"]
     )
     + room(
         "History",
@@ -86,9 +90,9 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
-            "HTTPServer", "BrokerCore", "History", "CLinux",
+            "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
-        tests: ["BrokerTestKit"]
+        tests: ["BrokerTestKit", "ClusterHarness"]
     )
 
 let programs: [Target] = [
@@ -97,6 +101,13 @@ let programs: [Target] = [
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+        ]
+    ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(
@@ -111,7 +122,7 @@ let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",

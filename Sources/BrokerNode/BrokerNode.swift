@@ -10,7 +10,7 @@ import JSONFields
 import KafkaClient
 package import NodeConfiguration
 package import Observability
-import PosixIO
+package import PosixIO
 import Reactor
 import RedisClient
 import TLSEngine
@@ -105,22 +105,23 @@ package final class BrokerNode {
     /// away waits for them and says so in its log and on `/readyz`.
     package func start() throws(BrokerNodeError) {
         let server = context.configuration.server
-        let addresses = try listenAddresses(server.listen, "server.listen")
-        let encrypted = try listenAddresses(server.tlsListen, "server.tls_listen")
+        let wanted =
+            try listenAddresses(server.listen, "server.listen", speakTLS: false)
+            + listenAddresses(server.tlsListen, "server.tls_listen", speakTLS: true)
         for loop in serving + [ingestLoop, tailLoop] { loop.start() }
-        try startServing(addresses, encrypted: encrypted)
+        try startServing(wanted)
         let redis = try redisSettings()
         try startTail(redis)
         try startIngest(redis)
         log.notice(
             "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")),
-            LogField("tls", encrypted.map(\.description).joined(separator: ",")))
+            LogField("tls", encryptedAddresses.map(\.description).joined(separator: ",")))
     }
 
     /// - Parameter key: Names the setting that `texts` come from.
     private func listenAddresses(
-        _ texts: [String], _ key: String
-    ) throws(BrokerNodeError) -> [SocketAddress] {
+        _ texts: [String], _ key: String, speakTLS: Bool
+    ) throws(BrokerNodeError) -> [ListenAddress] {
         var addresses: [SocketAddress] = []
         for text in texts {
             guard let colon = text.lastIndex(of: ":"),
@@ -141,22 +142,30 @@ package final class BrokerNode {
                 throw BrokerNodeError(detail: "cannot listen on \(text): \(error)")
             }
         }
-        return addresses
+        return addresses.map { ListenAddress($0, speaksTLS: speakTLS) }
     }
 
-    private func startServing(
-        _ addresses: [SocketAddress], encrypted: [SocketAddress]
-    ) throws(BrokerNodeError) {
+    /// Where the node listens, once started. A port that was 0 is the one the kernel chose.
+    package private(set) var addresses: [SocketAddress] = []
+    /// The same for TLS.
+    package private(set) var encryptedAddresses: [SocketAddress] = []
+
+    private func startServing(_ wanted: [ListenAddress]) throws(BrokerNodeError) {
+        var addresses = wanted
         for loop in serving {
             let context = context
             let shard = LoopBound(NodeShard(loop: loop, context: context), on: loop)
             shards.append(shard)
-            _ = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let asked = addresses
+            // The first loop finds out what port 0 means; the others share it.
+            addresses = try Self.furnish(loop) { () throws(BrokerNodeError) in
                 do throws(HTTPServerError) {
-                    try shard.value.listen(on: addresses, encrypted: encrypted)
+                    return try shard.value.listen(on: asked)
                 } catch { throw BrokerNodeError(detail: error.detail) }
             }
         }
+        self.addresses = addresses.filter { !$0.speaksTLS }.map(\.address)
+        encryptedAddresses = addresses.filter(\.speaksTLS).map(\.address)
     }
 
     private func redisSettings() throws(BrokerNodeError) -> RedisSettings {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import Compression
 import HTTP1Wire
 import HTTPServer
 import History
@@ -145,6 +146,17 @@ final class NodeContext: Sendable {
 
 /// The configuration in the words of the rooms below.
 extension NodeContext {
+    /// The codings that streams may have, in the node's order of preference: gzip first, because
+    /// every client that says it decodes it does so for streams in pieces.
+    var codings: [ContentCoding] {
+        switch configuration.server.compression {
+        case .off: []
+        case .gzip: [.gzip]
+        case .zstd: [.zstd]
+        case .all: [.gzip, .zstd]
+        }
+    }
+
     var kafkaSettings: KafkaSettings {
         let kafka = configuration.kafka
         return KafkaSettings(

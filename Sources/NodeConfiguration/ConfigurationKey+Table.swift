@@ -63,6 +63,9 @@ extension Configuration {
         .duration(
             "server.drain", \.server.drain, .zero ... .seconds(600),
             "The deadline of a planned stop, within which clients are sent elsewhere."),
+        .choice(
+            "server.compression", \.server.compression,
+            "Codings for clients that accept them; each batch is compressed once for all of them."),
     ]
 
     private static let limitKeys: [ConfigurationKey] = [

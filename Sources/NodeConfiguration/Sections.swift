@@ -29,6 +29,8 @@ package struct NodeSection: Sendable, Equatable {
 
 /// Where the node listens and how long it waits for clients.
 package struct ServerSection: Sendable, Equatable {
+    /// Which content codings streams may have.
+    package enum Compression: String, Sendable, CaseIterable { case off, gzip, zstd, all }
     /// What is asked of clients over TLS. Raw values are those of the TLS engine.
     package enum ClientCertificates: String, Sendable, CaseIterable { case off, optional, required }
     /// The least version of TLS. Raw values are those of the TLS engine.
@@ -63,6 +65,7 @@ package struct ServerSection: Sendable, Equatable {
     package var stuckTimeout: Duration = .seconds(60)
     /// The deadline of a planned stop.
     package var drain: Duration = .seconds(10)
+    package var compression = Compression.all
 
     package init() {}
 }
