@@ -57,6 +57,12 @@ struct ConnectionTransport: ~Copyable {
         }
     }
 
+    /// The same of a write, to which a session that has ended is a failure.
+    private static func written(_ outcome: TLSOutcome) -> TransferOutcome {
+        if case .closed = outcome { return .failed(Errno(EPIPE)) }
+        return Self.outcome(outcome)
+    }
+
     // MARK: - Transfer
 
     /// Reads what has come, at most the whole scratch.
@@ -71,12 +77,12 @@ struct ConnectionTransport: ~Copyable {
     /// without being offered again; see ``holdsUnsent``.
     func write(_ bytes: UnsafeRawBufferPointer) -> TransferOutcome {
         guard let session else { return unsafe StreamSocket.write(number, bytes) }
-        return unsafe Self.outcome(session.write(bytes))
+        return unsafe Self.written(session.write(bytes))
     }
 
     /// Writes several pieces, at most `UIO_MAXIOV` of them, in order.
     func write(pieces: UnsafeBufferPointer<iovec>) -> TransferOutcome {
-        if let session { return unsafe Self.outcome(session.write(pieces: pieces)) }
+        if let session { return unsafe Self.written(session.write(pieces: pieces)) }
         // send(2) is cheaper than sendmsg(2), which has its array of pieces to read.
         guard pieces.count == 1 else { return unsafe StreamSocket.write(number, pieces: pieces) }
         return unsafe StreamSocket.write(
@@ -90,7 +96,7 @@ struct ConnectionTransport: ~Copyable {
     /// Sends what ``holdsUnsent`` speaks of: `.transferred(0)` once none is left.
     func flush() -> TransferOutcome {
         guard let session else { return .transferred(0) }
-        return Self.outcome(session.flush())
+        return Self.written(session.flush())
     }
 
     /// Bytes that were taken and that the peer has not acknowledged. One system call.

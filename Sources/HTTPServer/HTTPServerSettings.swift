@@ -39,9 +39,9 @@ package struct HTTPServerSettings: Sendable {
     /// Connections accepted per turn before sockets that are already open get theirs.
     package var acceptsPerTurn = 64
 
-    /// Steps of TLS handshakes per turn before open connections get theirs. One with an RSA key of
-    /// 2,048 bits takes about a millisecond of processor time, so that a whole fleet of clients
-    /// that come back holds up the streams by some ten milliseconds and not by seconds.
+    /// Steps of TLS handshakes per turn before open connections get theirs. The signature alone
+    /// takes 0.25 ms of processor time with an RSA key of 2,048 bits (0.02 ms with one on P-256),
+    /// so a whole fleet of clients that come back holds up the streams by milliseconds at a time.
     package var handshakesPerTurn = 16
 
     /// Pipelined requests of one connection answered per turn, for the same reason.

@@ -48,7 +48,9 @@ extension HTTPServerTests {
         }
 
         /// Runs `openssl s_client` against the server and returns what it printed.
-        private func s_client(_ server: ServerUnderTest, _ arguments: [String]) throws -> String {
+        private func opensslClient(_ server: ServerUnderTest, _ arguments: [String]) throws
+            -> String
+        {
             let command =
                 [
                     "openssl", "s_client", "-connect", "\(server.address)", "-CAfile",
@@ -115,12 +117,12 @@ extension HTTPServerTests {
         func protocolNames() throws {
             let server = try ServerUnderTest(tls: TLSServer(settings))
             defer { server.stop() }
-            let known = try s_client(server, ["-alpn", "spdy/1,http/1.1"])
+            let known = try opensslClient(server, ["-alpn", "spdy/1,http/1.1"])
             #expect(known.contains("ALPN protocol: http/1.1"))
-            let unknown = try s_client(server, ["-alpn", "spdy/1"])
+            let unknown = try opensslClient(server, ["-alpn", "spdy/1"])
             #expect(unknown.contains("no application protocol"))
             #expect(eventually { failures(server, "noApplicationProtocol") == 1 })
-            let silent = try s_client(server, [])
+            let silent = try opensslClient(server, [])
             #expect(silent.contains("No ALPN negotiated"))
         }
 
@@ -129,16 +131,16 @@ extension HTTPServerTests {
             let server = try ServerUnderTest(tls: TLSServer(settings))
             defer { server.stop() }
             // Security level 0 lets this client speak what it would not offer by itself.
-            let old = try s_client(server, ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
+            let old = try opensslClient(server, ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
             #expect(old.contains("alert protocol version"))
             #expect(eventually { failures(server, "protocolVersion") == 1 })
-            #expect(try s_client(server, ["-tls1_2"]).contains("Verify return code: 0"))
+            #expect(try opensslClient(server, ["-tls1_2"]).contains("Verify return code: 0"))
             var strict = settings
             strict.minimumVersion = .v13
             let strictServer = try ServerUnderTest(tls: TLSServer(strict))
             defer { strictServer.stop() }
-            #expect(try s_client(strictServer, ["-tls1_2"]).contains("alert protocol version"))
-            #expect(try s_client(strictServer, ["-tls1_3"]).contains("Verify return code: 0"))
+            #expect(try opensslClient(strictServer, ["-tls1_2"]).contains("alert protocol version"))
+            #expect(try opensslClient(strictServer, ["-tls1_3"]).contains("Verify return code: 0"))
         }
 
         @Test("a session is resumed with its ticket", arguments: ["-tls1_2", "-tls1_3"])
@@ -154,7 +156,7 @@ extension HTTPServerTests {
             let first = try #require(
                 ChildProcess.run(["sh", "-c", script], in: authority.directory))
             #expect(first.output.contains("New, TLSv"))
-            let second = try s_client(server, [version, "-sess_in", file])
+            let second = try opensslClient(server, [version, "-sess_in", file])
             #expect(second.contains("Reused, TLSv"))
             let number = version == "-tls1_2" ? "1.2" : "1.3"
             #expect(
