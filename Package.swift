@@ -30,6 +30,7 @@ let cLibraries: [Target] = [
     system("CRdKafka", pkgConfig: "rdkafka", apt: "librdkafka-dev"),
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
@@ -50,16 +51,18 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
-        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "TLSEngine", "CHiredis"],
         tests: ["BrokerTestKit"]
     )
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire"]
+    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "TLSEngine"],
+    tests: ["BrokerTestKit"]
 )
 
 let domain: [Target] =
@@ -86,8 +89,8 @@ let composition: [Target] =
         "BrokerNode",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
-            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux", "Compression",
+            "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
+            "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness"]
     )
