@@ -32,6 +32,8 @@ let cLibraries: [Target] = [
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+    // What the benchmarks compare with.
+    .target(name: "CBenchFloor", linkerSettings: [.linkedLibrary("rdkafka")]),
 ]
 
 let ground: [Target] =
@@ -99,9 +101,11 @@ let programs: [Target] = [
     .executableTarget(
         name: "Benchmarks",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "KafkaClient", "EventStreamWire", "ClusterHarness",
+            "Bytes", "PosixIO", "Observability", "Reactor", "KafkaClient", "RedisClient", "History",
+            "BrokerTestKit", "ClusterHarness", "CLinux", "CBenchFloor",
         ]
     ),
+    .testTarget(name: "BenchmarksTests", dependencies: ["Benchmarks", "Bytes", "PosixIO"]),
 ]
 
 let testOnly: [Target] = [
