@@ -98,6 +98,13 @@ let programs: [Target] = [
             "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
         ]
     ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
+        ]
+    ),
     .executableTarget(
         name: "Benchmarks",
         dependencies: [

@@ -548,6 +548,14 @@ package final class Ingest: ReadinessHandler {
         slots[partition] = Slot(partition, generation: generation, ingest: ingest)
     }
 
+    /// Puts a partition that is being read at another offset; what was collected is dropped.
+    func restart(_ slot: Slot, at offset: Int64, highWater: Int64) {
+        heldBytes -= slot.ingest.heldBytes
+        slot.ingest.restart(at: offset, highWater: highWater)
+        heldBytes += slot.ingest.heldBytes
+        releaseIfDrained()
+    }
+
     func partitionsChanged() {
         byRecord = [:]
         dirty.removeAll { slots[$0.partition] !== $0 }
