@@ -31,6 +31,8 @@ let cLibraries: [Target] = [
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
     // What the benchmarks compare with.
     .target(name: "CBenchFloor", linkerSettings: [.linkedLibrary("rdkafka")]),
@@ -45,6 +47,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
 
 let drivers: [Target] =
@@ -66,7 +69,7 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux",
+            "NodeConfiguration", "Reactor", "CLinux", "Compression",
         ]
     )
     + room(

@@ -60,6 +60,7 @@ extension Ingest {
             positions.append((partition, mark.map { .at($0 + 1) } ?? .committed))
         }
         consumer.completeAssignment(positions)
+        pauseIfPaused(partitions)
         partitionsChanged()
         log.info(
             "reading partitions", LogField("added", partitions.count),

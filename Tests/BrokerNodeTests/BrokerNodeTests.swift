@@ -151,7 +151,9 @@ struct BrokerNodeTests {
             // The stream ends when the node drains.
             let exchange = try? LoopbackHTTP.exchange(
                 Array(request.utf8), port: port, within: .seconds(30))
-            received.withLock { $0 = exchange?.wasClosed == true ? exchange!.text : "not closed" }
+            guard let exchange, case .closed = exchange.end else { return }
+            let text = exchange.text
+            received.withLock { $0 = text }
         }
         let flowed = Waiting.until(within: .seconds(20)) {
             let text = (try? get("/metrics", port).text) ?? ""

@@ -184,12 +184,13 @@ struct JSONValueTests {
             let value = try #require(JSONValue.parse(Array(text.utf8)))
             return ChannelListing.lines(value, server: server, style: style)
         }
-        let list =
-            "[{\"name\":\"cameras\",\"description\":\"All.\",\"topics\":[\"a\",\"b\"]},"
-            + "{\"name\":\"x\"}]"
+        let list = """
+            [{"name":"cameras","description":"All.","topics":["a","b"],"url":"/s/cameras",
+            "filters":[{"parameter":"zones"}]},{"name":"x"}]
+            """
         let expected = [
-            "cameras  All. (a, b)", "x",
-            "\nfollow one: rivulet tail http://h:1/api/v1/sse/cameras",
+            "cameras  All.", "    topics: a, b", "    filters: zones", "x",
+            "\nfollow one: rivulet tail 'http://h:1/s/cameras'",
         ]
         #expect(try lines(list) == expected)
         #expect(try lines("{\"channels\":\(list)}") == expected)

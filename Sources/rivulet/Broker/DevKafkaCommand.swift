@@ -75,7 +75,7 @@ enum DevKafkaCommand {
                 "partitions", "N", default: "12", "Partitions of a topic that does not say."),
             OptionSpecification(
                 flag: "channels",
-                "Create every topic of the configuration, with the telemetry and dead-letter ones."),
+                "Create all topics of the configuration, telemetry and dead letters included."),
             KafkaOptions.configuration,
             OptionSpecification(
                 "bootstrap-file", "PATH",

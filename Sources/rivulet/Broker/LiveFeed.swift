@@ -57,9 +57,8 @@ final class LiveFeed {
     func run() throws(ProgramError) -> ExitStatus {
         checkTopics()
         let interval = Self.tickInterval(scene, rate: settings.rate)
-        StandardStream.say(
-            "playing seed \(settings.seed) to \(settings.kafka.bootstrapServers.joined(separator: ","))"
-        )
+        let servers = settings.kafka.bootstrapServers.joined(separator: ",")
+        StandardStream.say("playing seed \(settings.seed) to \(servers)")
         var due = MonotonicTime.now
         watchedSince = due
         while !stop.sleep(until: due) {

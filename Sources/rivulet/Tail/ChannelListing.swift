@@ -11,31 +11,35 @@ enum ChannelListing {
     static let bodyBytesMax = 4 << 20
 
     private static let textBytes = 200
+    private static let listedMax = 20
 
     /// The lines for the list that `document` holds: an array of objects with `name` and perhaps
-    /// `description` and `topics`, alone or as the member `channels`. `nil` where it is none.
+    /// `description`, `url`, `topics` and `filters`, alone or as the member `channels`. `nil` where
+    /// it is none.
     static func lines(_ document: JSONValue, server: ServerURL, style: TerminalStyle) -> [String]? {
         let list = document["channels"] ?? document
         guard case .array(let channels) = list else { return nil }
-        var rows: [(name: String, rest: String)] = []
+        guard let first = channels.first else { return ["\(server.text): no channels"] }
+        var lines: [String] = []
         for channel in channels {
             guard let name = channel["name"]?.text else { return nil }
-            var rest = PeerText.display(channel["description"]?.text ?? "", limit: textBytes)
-            let topics = channel["topics"]?.elements.compactMap(\.text) ?? []
-            if !topics.isEmpty {
-                let shown = topics.map { PeerText.display($0) }
-                rest += (rest.isEmpty ? "" : " ") + style(.dim, "(\(Tabulation.list(shown)))")
-            }
-            rows.append((PeerText.display(name), rest))
+            let about = PeerText.display(channel["description"]?.text ?? "", limit: textBytes)
+            lines.append(style(.bold, PeerText.display(name)) + (about.isEmpty ? "" : "  \(about)"))
+            lines += detail("topics", channel["topics"]?.elements.compactMap(\.text), style)
+            let filters = channel["filters"]?.elements.compactMap { $0["parameter"]?.text }
+            lines += detail("filters", filters, style)
         }
-        guard let first = rows.first else { return ["\(server.text): no channels"] }
-        let width = rows.map(\.name.count).max() ?? 0
-        var lines = rows.map { row in
-            let gap = String(repeating: " ", count: width - row.name.count + 2)
-            return style(.bold, row.name) + (row.rest.isEmpty ? "" : gap + row.rest)
-        }
-        let example = server.with(target: "/api/v1/sse/\(first.name)")
-        lines.append("\nfollow one: rivulet tail \(example.text)")
+        let target = first["url"]?.text ?? "/api/v1/sse/\(first["name"]?.text ?? "")"
+        let example = server.with(target: PeerText.display(target, limit: textBytes))
+        lines.append("\nfollow one: rivulet tail '\(example.text)'")
         return lines
+    }
+
+    private static func detail(_ title: String, _ names: [String]?, _ style: TerminalStyle)
+        -> [String]
+    {
+        guard let names, !names.isEmpty else { return [] }
+        let shown = Tabulation.list(names.map { PeerText.display($0) }, limit: listedMax)
+        return ["    " + style(.dim, "\(title): \(shown)")]
     }
 }

@@ -10,7 +10,8 @@ struct ReconnectDelay: Sendable {
     static let initial: Duration = .seconds(2)
     /// What a server may ask for; less would hammer it, more would look dead.
     static let range: ClosedRange<Duration> = .milliseconds(100)...(.seconds(60))
-    static let grownMax: Duration = .seconds(30)
+    /// A server that comes back should not wait long for somebody who is watching.
+    static let grownMax: Duration = .seconds(10)
     /// A `Retry-After` is honoured up to here.
     static let retryAfterMax: Duration = .seconds(600)
 
