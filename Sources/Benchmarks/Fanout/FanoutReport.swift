@@ -71,6 +71,7 @@ struct FanoutReport {
             [
                 "connections", "mode", "node / floor", "node deliveries/s", "floor deliveries/s",
                 "node p99 ms", "floor p99 ms", "node us CPU/delivery", "floor us CPU/delivery",
+                "node events/write", "node us CPU/write",
             ],
             results.map { result in
                 func both(_ value: @escaping (FanoutWindow) -> Double) -> [String] {
@@ -84,6 +85,11 @@ struct FanoutReport {
                     Columns.spread(result.ratios),
                 ] + both(\.deliveriesPerSecond) + both { $0.latency.milliseconds(0.99) }
                     + both(\.serverMicrosecondsPerDelivery)
+                    + [
+                        Columns.spread(result.spread(.node, \.deliveriesPerWrite)),
+                        Columns.spread(
+                            result.spread(.node) { $0.serverSeconds * 1e6 / Double($0.writes) }),
+                    ]
             })
     }
 
@@ -96,11 +102,20 @@ struct FanoutReport {
                 rows.append(
                     ["\(result.connections) x \(Columns.number(rate))/s", "\(side)"]
                         + [0.5, 0.99, 0.999].map { Columns.number(latency.milliseconds($0)) }
-                        + [Columns.number(latency.maximumMilliseconds), "\(latency.count)"])
+                        + [
+                            Columns.number(latency.maximumMilliseconds), "\(latency.count)",
+                            Columns.spread(
+                                Spread(
+                                    (result.moderate[side] ?? [])
+                                        .map(\.serverMicrosecondsPerDelivery))),
+                        ])
             }
         }
         return Columns.table(
-            ["load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "deliveries"], rows)
+            [
+                "load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "deliveries",
+                "us CPU/delivery",
+            ], rows)
     }
 
     private var idleTable: String {
@@ -182,6 +197,7 @@ struct FanoutReport {
             text.field("p99_ms", window.latency.milliseconds(0.99))
             text.field("p999_ms", window.latency.milliseconds(0.999))
             text.field("max_ms", window.latency.maximumMilliseconds)
+            text.field("deliveries_per_write", window.deliveriesPerWrite)
             text.field("server_us_per_delivery", window.serverMicrosecondsPerDelivery)
             text.field("server_cpu_s", window.serverSeconds)
             text.field("client_cpu_s", window.clientSeconds)

@@ -18,6 +18,8 @@ struct FanoutSide {
     let begin: (Schedule) throws(BenchmarkError) -> Void
     /// Ends the schedule; how many of its events were not taken.
     let finish: () throws(BenchmarkError) -> Int
+    /// How many system calls have written events; `nil` where the server does not count them.
+    let writes: () -> Int?
 }
 
 /// Both servers on one processor, and on the other this client, the source of the node's events,
@@ -78,11 +80,11 @@ final class FanoutRig {
             finish: { () throws(BenchmarkError) in
                 try floor.begin(.none)
                 return 0
-            })
+            }, writes: { nil })
         self.node = FanoutSide(
             name: .node, port: node.port, path: "/api/v1/sse/bench", process: node.process,
             begin: { schedule throws(BenchmarkError) in try source.begin(schedule) },
-            finish: { source.finish() })
+            finish: { source.finish() }, writes: { node.writes() })
         if plan.path == .kafka { try awaitPartitions() }
     }
 
@@ -146,6 +148,7 @@ final class FanoutRig {
         _ side: FanoutSide, eventsPerSecond: Double, eventsPerBatch: Int, plan: FanoutPlan
     ) throws(BenchmarkError) -> FanoutWindow {
         let connections = load.openCount
+        let writesBefore = side.writes()
         let schedule = Schedule(
             start: .now + .milliseconds(50), eventsPerSecond: eventsPerSecond,
             eventsPerBatch: eventsPerBatch, length: plan.window)
@@ -163,12 +166,16 @@ final class FanoutRig {
         let refused = try side.finish()
         if !isComplete { load.drain(silence: .milliseconds(300), limit: .seconds(20)) }
         try side.process.checkAlive()
+        let writes = side.writes().flatMap { after in writesBefore.map { after - $0 } }
         let measured = schedule.batches - warmUp
         return FanoutWindow(
             connections: connections, eventsPerSecond: schedule.eventsPerSecond,
             expected: measured * eventsPerBatch * connections, latency: tally.latency,
             measuredSeconds: schedule.seconds * Double(measured) / Double(schedule.batches),
-            deliveries: tally.events, serverSeconds: seconds[0], clientSeconds: seconds[1],
+            deliveries: tally.events,
+            // The floor makes one for each batch and connection.
+            writes: writes ?? tally.events / eventsPerBatch, serverSeconds: seconds[0],
+            clientSeconds: seconds[1],
             elapsed: elapsed, serverProcessorBusy: busy[Self.serverProcessor],
             clientProcessorBusy: busy[Self.clientProcessor], refused: refused, gaps: tally.gaps,
             connectionsLost: tally.ended)

@@ -11,6 +11,8 @@ struct FanoutWindow: Sendable {
     let measuredSeconds: Double
     /// Of all deliveries, the warm-up's too.
     let deliveries: Int
+    /// System calls that they took, heartbeats' included.
+    let writes: Int
     let serverSeconds: Double
     let clientSeconds: Double
     let elapsed: Double
@@ -30,6 +32,8 @@ struct FanoutWindow: Sendable {
     var serverMicrosecondsPerDelivery: Double {
         serverSeconds * 1e6 / Double(max(1, deliveries))
     }
+
+    var deliveriesPerWrite: Double { Double(deliveries) / Double(max(1, writes)) }
 
     /// The share of the server's processor that somebody else took.
     var foreignShare: Double { max(0, serverProcessorBusy - serverSeconds / elapsed) }

@@ -70,6 +70,18 @@ final class NodeServer: Sendable {
         return Progress(ingested: ingested, tailed: tailed)
     }
 
+    /// How many system calls the node has made to write events; `nil` where it does not answer.
+    func writes() -> Int? {
+        guard let page = try? LoopbackHTTP.get("/metrics", port: port, within: .seconds(2)) else {
+            return nil
+        }
+        var sum = 0.0
+        for line in page.text.split(separator: "\n") where line.hasPrefix("rivulet_writes_total") {
+            sum += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
+        }
+        return Int(sum)
+    }
+
     private static func number(_ name: String, in text: String) -> Int? {
         for field in text.split(whereSeparator: { $0 == "," || $0 == "{" || $0 == "}" })
         where field.hasPrefix("\"\(name)\":") {
