@@ -35,6 +35,8 @@ let cLibraries: [Target] = [
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+    // What the benchmarks compare with.
+    .target(name: "CBenchFloor", linkerSettings: [.linkedLibrary("rdkafka")]),
 ]
 
 let ground: [Target] =
@@ -113,9 +115,11 @@ let programs: [Target] = [
     .executableTarget(
         name: "Benchmarks",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "KafkaClient", "EventStreamWire", "ClusterHarness",
+            "Bytes", "PosixIO", "Observability", "Reactor", "KafkaClient", "RedisClient", "History",
+            "BrokerTestKit", "ClusterHarness", "CLinux", "CBenchFloor",
         ]
     ),
+    .testTarget(name: "BenchmarksTests", dependencies: ["Benchmarks", "Bytes", "PosixIO"]),
 ]
 
 let testOnly: [Target] = [
