@@ -30,13 +30,15 @@ let cLibraries: [Target] = [
     system("CRdKafka", pkgConfig: "rdkafka", apt: "librdkafka-dev"),
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     // Debian ships no pkg-config file for wslay.
     system("CWslay", pkgConfig: nil, apt: "libwslay-dev"),
-    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
+    // What the benchmarks compare with.
+    .target(name: "CBenchFloor", linkerSettings: [.linkedLibrary("rdkafka")]),
 ]
 
 let ground: [Target] =
@@ -54,16 +56,20 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
-        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "TLSEngine", "CHiredis"],
         tests: ["BrokerTestKit"]
     )
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "WebSocketWire"]
+    on: [
+        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "WebSocketWire", "TLSEngine",
+    ],
+    tests: ["BrokerTestKit"]
 )
 
 let domain: [Target] =
@@ -90,8 +96,8 @@ let composition: [Target] =
         "BrokerNode",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
-            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux", "Compression",
+            "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
+            "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness"]
     )
@@ -114,9 +120,11 @@ let programs: [Target] = [
     .executableTarget(
         name: "Benchmarks",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "KafkaClient", "EventStreamWire", "ClusterHarness",
+            "Bytes", "PosixIO", "Observability", "Reactor", "KafkaClient", "RedisClient", "History",
+            "BrokerTestKit", "ClusterHarness", "CLinux", "CBenchFloor",
         ]
     ),
+    .testTarget(name: "BenchmarksTests", dependencies: ["Benchmarks", "Bytes", "PosixIO"]),
 ]
 
 let testOnly: [Target] = [

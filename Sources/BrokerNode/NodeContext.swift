@@ -11,6 +11,7 @@ import NodeConfiguration
 import Observability
 import PosixIO
 import RedisClient
+import TLSEngine
 
 /// What all loops of a node share: settings, the channels, counters.
 ///
@@ -22,6 +23,8 @@ final class NodeContext: Sendable {
     let status: NodeStatus
     let httpSettings: HTTPServerSettings
     let httpMetrics: HTTPServerMetrics
+    /// `nil` where no address speaks TLS.
+    let tls: NodeTLS?
     let budget: ConnectionBudget
     let hubSettings: Hub.Settings
     let log: Logger
@@ -32,15 +35,17 @@ final class NodeContext: Sendable {
     let webSocketMetrics: WebSocketMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
+    /// - Throws: Where the files that TLS needs cannot be used.
     init(
         configuration: Configuration, directory: ChannelDirectory, connectionsMax: Int, log: Logger
-    ) {
+    ) throws(TLSError) {
         self.configuration = configuration
         self.directory = directory
         self.log = log
         registry = MetricsRegistry()
         status = NodeStatus(nodeID: configuration.node.id)
         httpMetrics = HTTPServerMetrics(registry)
+        tls = try NodeTLS(configuration.server, registry, log.named("tls"))
         ingestMetrics = IngestMetrics(in: registry)
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)

@@ -41,17 +41,20 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         self.context = context
     }
 
-    /// Returns where it listens.
-    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) -> [SocketAddress] {
-        var bound: [SocketAddress] = []
-        for address in addresses {
+    /// Listens on each of `wanted`. Returns the same with the addresses that they came to.
+    func listen(on wanted: [ListenAddress]) throws(HTTPServerError) -> [ListenAddress] {
+        var bound: [ListenAddress] = []
+        for address in wanted {
             let listener = HTTPListener(
-                loop: loop, address: address, settings: context.httpSettings, handler: self,
-                metrics: context.httpMetrics, admission: context.budget,
+                loop: loop, address: address.address, settings: context.httpSettings,
+                handler: self, metrics: context.httpMetrics, admission: context.budget,
+                encryption: address.speaksTLS ? context.tls?.encryption : nil,
                 log: context.log.named("http"))
             try listener.start()
             listeners.append(listener)
-            bound.append(listener.localAddress ?? address)
+            bound.append(
+                ListenAddress(
+                    listener.localAddress ?? address.address, speaksTLS: address.speaksTLS))
         }
         return bound
     }
@@ -290,5 +293,16 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                     detail: error.detail, parameter: error.parameter, given: error.given,
                     accepted: error.accepted))
         }
+    }
+}
+
+/// An address to listen on, and what is spoken there.
+struct ListenAddress: Sendable {
+    let address: SocketAddress
+    let speaksTLS: Bool
+
+    init(_ address: SocketAddress, speaksTLS: Bool) {
+        self.address = address
+        self.speaksTLS = speaksTLS
     }
 }

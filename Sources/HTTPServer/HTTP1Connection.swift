@@ -13,13 +13,11 @@ import Reactor
 ///
 /// View: connection. Threads: its loop's. It owns a buffer only while it holds part of a request
 /// or unsent bytes of an answer, so that an idle one is this object and nothing else.
-final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
+final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, EndOfTurnWork {
     let listener: HTTPListener
-    /// Names this connection to its listener.
-    var key = Slab<HTTP1Connection>.Key(index: .max, generation: 0)
+    var key = Slab<any ListenerConnection>.Key(index: .max, generation: 0)
 
-    private let number: CInt
-    private var socket: OwnedDescriptor?
+    private var transport: ConnectionTransport
     private var registration: Registration?
     var phase = Phase.receiving
     var flags: Flags
@@ -35,27 +33,25 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     private var streamEnd: StreamEnd?
     /// Bytes read only to be discarded, while streaming or lingering.
     private var discardedBytes: Int32 = 0
-    /// When the connection has waited long enough, in the listener's steps; 0 for never.
-    private var deadlineStep: UInt32 = 0
-    /// The step for which the listener has this connection queued; 0 for none.
-    private var queuedStep: UInt32 = 0
+    private var deadline = ConnectionDeadline()
 
-    init(_ accepted: consuming AcceptedSocket, listener: HTTPListener, isAdmitted: Bool) {
+    init(
+        _ transport: consuming ConnectionTransport, peer: SocketAddress, listener: HTTPListener,
+        isAdmitted: Bool
+    ) {
         self.listener = listener
-        number = accepted.number
+        self.transport = transport
         flags = isAdmitted ? .isAdmitted : []
-        let peer = accepted.peer
-        socket = accepted.takeDescriptor()
         super.init(peer: peer)
     }
 
     var isAdmitted: Bool { flags.contains(.isAdmitted) }
     var isClosed: Bool { phase == .closed }
 
-    /// Joins the loop. The listener has given the connection its key.
     func start() {
         do {
-            registration = try listener.loop.register(number, for: .readable, handler: self)
+            registration = try listener.loop.register(
+                transport.number, for: .readable, handler: self)
         } catch {
             listener.metrics.countRejection(.memory)
             return close()
@@ -98,14 +94,14 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     private func socketFailed() {
         guard phase == .streaming else { return close() }
-        let error = StreamSocket.pendingError(of: number)
+        let error = StreamSocket.pendingError(of: transport.number)
         endStream(error.map { .failed($0) } ?? .peerClosed)
     }
 
     private func socketIsWritable() {
         // Wanted again by whoever meets a full socket; the kernel is told only of a difference.
         flags.remove(.awaitsWritable)
-        if hasOutput { flushOutput() }
+        if hasOutput || phase == .flushing { flushOutput() }
         if phase == .streaming, !flags.contains(.awaitsWritable), streamEnd == nil {
             observer?.streamIsWritable(self)
         }
@@ -113,7 +109,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     }
 
     private func readRequests() {
-        switch listener.scratch.read(from: number) {
+        switch transport.read(into: listener.scratch) {
         case .transferred(let count): receive(count)
         case .wouldBlock: break
         case .endOfFile, .failed: inputEnded()
@@ -150,7 +146,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         } else {
             flags.remove(.writableIsArmed)
         }
-        listener.loop.update(registration, descriptor: number, to: interest)
+        listener.loop.update(registration, descriptor: transport.number, to: interest)
     }
 
     private func awaitWritable() {
@@ -170,7 +166,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
     }
 
     private func readAndDiscard() {
-        switch listener.scratch.read(from: number) {
+        switch transport.read(into: listener.scratch) {
         case .transferred(let count) where phase == .streaming && flags.contains(.isUpgraded):
             let scratch = listener.scratch
             observer?.stream(self, received: scratch.bytes(count))
@@ -186,7 +182,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     // MARK: - Sending
 
-    private var hasOutput: Bool { outputStart < output.count }
+    private var hasOutput: Bool { outputStart < output.count || transport.holdsUnsent }
 
     /// Sends an answer's head and body, and keeps what the socket does not take.
     func send(_ head: [UInt8], _ body: [UInt8]) {
@@ -197,7 +193,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         case .endOfFile, .failed: return close()
         }
         listener.bytesSent += taken
-        guard taken < head.count + body.count else { return outputIsSent() }
+        if taken == head.count + body.count, !transport.holdsUnsent { return outputIsSent() }
         if taken >= head.count {
             output = body
             outputStart = taken - head.count
@@ -212,13 +208,13 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     /// Sends an interim answer as far as the socket takes it; its client does not depend on it.
     func sendInterim(_ bytes: [UInt8]) {
-        let outcome = unsafe bytes.withUnsafeBytes { unsafe StreamSocket.write(number, $0) }
+        let outcome = unsafe bytes.withUnsafeBytes { unsafe transport.write($0) }
         if case .transferred(let count) = outcome { listener.bytesSent += count }
     }
 
     private func write(_ head: [UInt8], _ body: [UInt8]) -> TransferOutcome {
         unsafe head.withUnsafeBytes { head in
-            guard !body.isEmpty else { return unsafe StreamSocket.write(number, head) }
+            guard !body.isEmpty else { return unsafe transport.write(head) }
             return unsafe body.withUnsafeBytes { body in
                 let pieces: [2 of iovec] = unsafe [
                     iovec(
@@ -229,17 +225,14 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
                         iov_len: body.count),
                 ]
                 return unsafe pieces.span.withUnsafeBufferPointer {
-                    unsafe StreamSocket.write(number, pieces: $0)
+                    unsafe transport.write(pieces: $0)
                 }
             }
         }
     }
 
     private func flushOutput() {
-        let outcome = unsafe output.withUnsafeBytes {
-            unsafe StreamSocket.write(number, UnsafeRawBufferPointer(rebasing: $0[outputStart...]))
-        }
-        switch outcome {
+        switch writeOutput() {
         case .transferred(let count):
             listener.bytesSent += count
             outputStart += count
@@ -253,6 +246,13 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
             return
         }
         awaitWritable()
+    }
+
+    private func writeOutput() -> TransferOutcome {
+        guard outputStart < output.count else { return transport.flush() }
+        return unsafe output.withUnsafeBytes {
+            unsafe transport.write(UnsafeRawBufferPointer(rebasing: $0[outputStart...]))
+        }
     }
 
     private func outputIsSent() {
@@ -293,7 +293,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
             var offered = 0
             for index in run.indices { unsafe offered += run[index].iov_len }
             var taken = 0
-            switch unsafe Self.write(number, run) {
+            switch unsafe transport.write(pieces: run) {
             case .transferred(let count): taken = count
             case .wouldBlock, .endOfFile: break
             case .failed(let error):
@@ -309,16 +309,8 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
             }
             first = last
         }
+        if transport.holdsUnsent { awaitWritable() }
         return .all
-    }
-
-    /// send(2) is cheaper than sendmsg(2), which has its array of pieces to read.
-    private static func write(_ socket: CInt, _ pieces: UnsafeBufferPointer<iovec>)
-        -> TransferOutcome
-    {
-        guard pieces.count == 1 else { return unsafe StreamSocket.write(socket, pieces: pieces) }
-        return unsafe StreamSocket.write(
-            socket, UnsafeRawBufferPointer(start: pieces[0].iov_base, count: pieces[0].iov_len))
     }
 
     override func finish() {
@@ -338,13 +330,13 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         listener.loop.requireCurrent()
         guard phase == .streaming else { return }
         streamWillEnd(.aborted)
-        if unsentBytes > 0 { resetOnClose() }
+        if unsentBytes > 0 { transport.resetOnClose() }
         close()
     }
 
     override var unsentBytes: Int {
         guard phase != .closed else { return 0 }
-        return max(0, Int(clinux_unsent_bytes(number))) + output.count - outputStart
+        return transport.unsentBytes + output.count - outputStart
     }
 
     /// Notes the end of the stream; the observer hears of it at the end of the turn.
@@ -376,26 +368,12 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     // MARK: - Deadlines
 
-    func setDeadline(after delay: Duration) {
-        deadlineStep = listener.step(after: delay)
-        if queuedStep == 0 || queuedStep > deadlineStep {
-            queuedStep = listener.queue(self, step: deadlineStep)
-        }
-    }
+    func setDeadline(after delay: Duration) { deadline.set(after: delay, of: self, listener) }
 
-    func clearDeadline() { deadlineStep = 0 }
+    func clearDeadline() { deadline.clear() }
 
-    /// The listener takes the connection out of the queue for `step`.
     func deadlineWasQueued(for step: UInt32) {
-        guard queuedStep == step else { return }  // It has been queued for an earlier step since.
-        queuedStep = 0
-        guard deadlineStep != 0 else { return }
-        guard deadlineStep <= step else {
-            queuedStep = listener.queue(self, step: deadlineStep)
-            return
-        }
-        deadlineStep = 0
-        deadlinePassed()
+        if deadline.wasQueued(for: step, of: self, listener) { deadlinePassed() }
     }
 
     private func deadlinePassed() {
@@ -409,7 +387,7 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
             requestTimedOut(partial)
         case .flushing:
             listener.metrics.idleCloses.add()
-            resetOnClose()
+            transport.resetOnClose()
             close()
         case .rejecting: rejectRequest()
         case .lingering: close()
@@ -421,14 +399,27 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
 
     /// Closes this side, and the connection once the peer has seen everything or time is up.
     func beginClose() {
+        guard flags.contains(.lingers) || transport.endsInBand else { return close() }
+        guard transport.closeWriting() else {
+            phase = .flushing
+            flags.insert(.closesAfterOutput)
+            setDeadline(after: listener.settings.idleTimeout)
+            return awaitWritable()
+        }
         guard flags.contains(.lingers) else { return close() }
         phase = .lingering
         partial = nil
         discardedBytes = 0
-        _ = Glibc.shutdown(number, CInt(SHUT_WR))
         setDeadline(after: listener.settings.lingerTimeout)
         flags.subtract([.awaitsWritable, .readingIsPaused])
         updateInterest()
+    }
+
+    /// Closes without an answer, once the peer has read what was sent before.
+    func closeGently() {
+        guard phase != .closed else { return }
+        flags.insert(.lingers)
+        beginClose()
     }
 
     func closeIfIdle() {
@@ -437,7 +428,6 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         beginClose()
     }
 
-    /// Closes at once for the listener's stop, and tells the observer from here.
     func stop() {
         let observer = self.observer
         self.observer = nil
@@ -447,23 +437,17 @@ final class HTTP1Connection: ByteStream, ReadinessHandler, EndOfTurnWork {
         observer?.streamEnded(self, reason)
     }
 
-    /// Makes the close that follows discard what is unsent.
-    private func resetOnClose() {
-        var linger = Glibc.linger(l_onoff: 1, l_linger: 0)
-        let size = socklen_t(MemoryLayout<Glibc.linger>.size)
-        _ = unsafe setsockopt(number, SOL_SOCKET, SO_LINGER, &linger, size)
-    }
-
+    /// Closes now, without waiting for the peer.
     func close() {
         guard phase != .closed else { return }
         phase = .closed
-        deadlineStep = 0
+        deadline.clear()
         partial = nil
         output = []
         outputStart = 0
-        if let registration { listener.loop.deregister(registration, descriptor: number) }
+        if let registration { listener.loop.deregister(registration, descriptor: transport.number) }
         registration = nil
-        socket = nil
+        transport.close()
         listener.connectionClosed(self)
     }
 }

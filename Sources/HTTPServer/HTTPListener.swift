@@ -6,8 +6,9 @@ import Glibc
 package import Observability
 package import PosixIO
 package import Reactor
+package import TLSEngine
 
-/// Accepts HTTP/1.1 connections on one loop and serves them there.
+/// Accepts HTTP connections on one loop, over TLS or without, and serves them there.
 ///
 /// View: shard. Threads: its loop's; only the initialiser may run elsewhere. Each loop has a
 /// listener of its own on the same port (SO_REUSEPORT), and a connection stays on the loop that
@@ -25,12 +26,18 @@ package final class HTTPListener: ReadinessHandler {
     /// Where every read of this loop's connections goes first.
     let scratch = ReadScratch()
     let heldBytes = HeldBytes()
+    /// Where sessions put their records together.
+    private(set) lazy var records = TLSRecordBuffer()
     /// True once no new request is wanted on connections that are open.
     private(set) var isDraining = false
     /// Bytes given to sockets since the last sweep.
     var bytesSent = 0
 
     private let address: SocketAddress
+    private let encryption: Encryption?
+    /// Steps of handshakes in the turn that began at `turn`.
+    private var handshakes = (turn: MonotonicTime(nanoseconds: 0), count: 0)
+    private var hasSpokenTLS = false
     private var socket: OwnedDescriptor?
     private var registration: Registration?
     private var boundAddress: SocketAddress?
@@ -38,22 +45,34 @@ package final class HTTPListener: ReadinessHandler {
     private var nextWarning = MonotonicTime(nanoseconds: 0)
     /// Kept so that a connection can be accepted and closed when descriptors have run out.
     private var spare: OwnedDescriptor?
-    private var connections = Slab<HTTP1Connection>()
+    private var connections = Slab<any ListenerConnection>()
     private var rejectionsPending = 0
     private var deadlines: DeadlineBuckets
     private var sweepTimer: LoopTimer?
     private var acceptTimer: LoopTimer?
-    private var waitingForTurn: [Slab<HTTP1Connection>.Key] = []
+    private var waitingForTurn: [Slab<any ListenerConnection>.Key] = []
     private var dateText = (second: UInt64.max, text: "")
+
+    /// What makes a listener one for TLS.
+    package struct Encryption {
+        let server: TLSServer
+        let metrics: TLSServerMetrics
+
+        package init(_ server: TLSServer, _ metrics: TLSServerMetrics) {
+            self.server = server
+            self.metrics = metrics
+        }
+    }
 
     /// - Parameters:
     ///   - address: Port 0 lets the kernel choose; ``localAddress`` says which.
     ///   - handler: Kept until ``stop()``.
     ///   - admission: Who decides whether one more connection may be open; `nil` admits all.
+    ///   - encryption: `nil` for a port that speaks plain HTTP.
     package init(
         loop: EventLoop, address: SocketAddress, settings: HTTPServerSettings,
         handler: any HTTPRequestHandler, metrics: HTTPServerMetrics,
-        admission: (any HTTPAdmission)?, log: Logger
+        admission: (any HTTPAdmission)?, encryption: Encryption? = nil, log: Logger
     ) {
         self.loop = loop
         self.address = address
@@ -61,6 +80,7 @@ package final class HTTPListener: ReadinessHandler {
         self.handler = handler
         self.metrics = metrics
         self.admission = admission
+        self.encryption = encryption
         self.log = log
         deadlines = DeadlineBuckets(step: settings.sweepInterval, now: .now)
     }
@@ -84,7 +104,9 @@ package final class HTTPListener: ReadinessHandler {
         sweepTimer = LoopTimer { [weak self] in self?.sweep() }
         acceptTimer = LoopTimer { [weak self] in self?.resumeAccepting() }
         loop.schedule(sweepTimer!, after: settings.sweepInterval)
-        log.info("listening", LogField("address", boundAddress ?? address))
+        log.info(
+            "listening", LogField("address", boundAddress ?? address),
+            LogField("tls", encryption != nil))
     }
 
     /// Where the listener listens, once started.
@@ -125,8 +147,8 @@ package final class HTTPListener: ReadinessHandler {
     }
 
     /// A copy, because closing a connection changes the slab.
-    private func openConnections() -> [HTTP1Connection] {
-        var open: [HTTP1Connection] = []
+    private func openConnections() -> [any ListenerConnection] {
+        var open: [any ListenerConnection] = []
         connections.forEach { open.append($1) }
         return open
     }
@@ -166,11 +188,21 @@ package final class HTTPListener: ReadinessHandler {
         if !isAdmitted {
             metrics.countRejection(.connectionLimit)
             guard rejectionsPending < settings.rejectionsPending else {
-                HTTP1Connection.reject(accepted.number, by: self)
+                // A client that expects TLS could not read the answer.
+                if encryption == nil { HTTP1Connection.reject(accepted.number, by: self) }
                 return
             }
         }
-        let connection = HTTP1Connection(accepted, listener: self, isAdmitted: isAdmitted)
+        let peer = accepted.peer
+        let transport = ConnectionTransport(accepted)
+        let connection: any ListenerConnection =
+            if let encryption {
+                TLSHandshake(
+                    transport, peer: peer, listener: self, encryption: encryption,
+                    isAdmitted: isAdmitted)
+            } else {
+                makeConnection(.http1, over: transport, peer: peer, isAdmitted: isAdmitted)
+            }
         connection.key = connections.insert(connection)
         metrics.connectionsOpen.add(1)
         if !isAdmitted { rejectionsPending += 1 }
@@ -210,8 +242,30 @@ package final class HTTPListener: ReadinessHandler {
 
     // MARK: - For connections
 
+    /// Makes the connection that speaks `wireProtocol` over `transport`.
+    func makeConnection(
+        _ wireProtocol: WireProtocol, over transport: consuming ConnectionTransport,
+        peer: SocketAddress, isAdmitted: Bool
+    ) -> any ListenerConnection {
+        switch wireProtocol {
+        case .http1:
+            HTTP1Connection(transport, peer: peer, listener: self, isAdmitted: isAdmitted)
+        }
+    }
+
+    /// Gives the place of `former` to `next`, which goes on with the same transport under another
+    /// protocol: the count of connections, the admission's slot and the key stay as they are.
+    ///
+    /// `former` has given up its registration and its transport.
+    func replace(_ former: any ListenerConnection, with next: any ListenerConnection) {
+        precondition(former.isAdmitted == next.isAdmitted, "a slot of the admission changes hands")
+        next.key = former.key
+        connections[former.key] = next
+        next.start()
+    }
+
     /// Forgets a connection whose descriptor is closed.
-    func connectionClosed(_ connection: HTTP1Connection) {
+    func connectionClosed(_ connection: any ListenerConnection) {
         guard connections.remove(connection.key) != nil else { return }
         metrics.connectionsOpen.add(-1)
         if connection.isAdmitted {
@@ -221,15 +275,32 @@ package final class HTTPListener: ReadinessHandler {
         }
     }
 
+    /// True where this turn has time for one more step of a handshake.
+    func mayHandshake() -> Bool {
+        if handshakes.turn != loop.now { handshakes = (loop.now, 0) }
+        handshakes.count += 1
+        return handshakes.count <= settings.handshakesPerTurn
+    }
+
+    /// Says once a loop what TLS is like here: whether the kernel does the work most of all.
+    func noteAgreement(_ agreement: TLSSession.Agreement) {
+        guard !hasSpokenTLS else { return }
+        hasSpokenTLS = true
+        log.info(
+            "first TLS connection", LogField("version", agreement.version.rawValue),
+            LogField("cipher", agreement.cipher), LogField("kernelSends", agreement.kernelSends),
+            LogField("kernelReceives", agreement.kernelReceives))
+    }
+
     /// Queues a connection's deadline; see ``DeadlineBuckets``.
     func step(after delay: Duration) -> UInt32 { deadlines.step(of: loop.now + delay) }
 
-    func queue(_ connection: HTTP1Connection, step: UInt32) -> UInt32 {
+    func queue(_ connection: any ListenerConnection, step: UInt32) -> UInt32 {
         deadlines.append(connection.key.packed, step: step)
     }
 
     /// Lets a connection with more requests in hand go on when others have had their turn.
-    func continueLater(_ connection: HTTP1Connection) {
+    func continueLater(_ connection: any ListenerConnection) {
         waitingForTurn.append(connection.key)
         guard waitingForTurn.count == 1 else { return }
         let bound = LoopBound(self, on: loop)

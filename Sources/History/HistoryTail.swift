@@ -302,6 +302,8 @@ package final class HistoryTail {
                 log.error(
                     "Redis has lost its newest events; they are appended again under new IDs",
                     LogField("from", from), LogField("to", to))
+                // Clients are told: what they have stays right, what follows may repeat some of it.
+                batches.append(GapNotice(from: from, to: max(from, to), reason: .historyLost).batch)
             }
         }
         if !batches.isEmpty { deliver(batches) }

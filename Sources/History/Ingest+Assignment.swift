@@ -60,6 +60,7 @@ extension Ingest {
             positions.append((partition, mark.map { .at($0 + 1) } ?? .committed))
         }
         consumer.completeAssignment(positions)
+        lastError = nil
         pauseIfPaused(partitions)
         partitionsChanged()
         log.info(

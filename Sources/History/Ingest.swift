@@ -122,7 +122,11 @@ package final class Ingest: ReadinessHandler {
     private var isStopped = false
     /// What has been said about topics that do not exist; bounded by the subscription.
     private var unknownTopics: Set<String> = []
-    private(set) package var lastError: String?
+    /// What last went wrong and has not gone right since; `nil` when all is well.
+    package internal(set) var lastError: String? {
+        didSet { if lastError != oldValue { onErrorChange?(lastError) } }
+    }
+    package var onErrorChange: ((String?) -> Void)?
     private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
     private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
@@ -367,6 +371,7 @@ package final class Ingest: ReadinessHandler {
         let before = slot.ingest.heldBytes
         let action = slot.ingest.finished(outcome)
         heldBytes += slot.ingest.heldBytes - before
+        lastError = nil
         switch outcome {
         case .appended(_, let sequence):
             appendedSequence = sequence

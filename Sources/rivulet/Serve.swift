@@ -55,7 +55,7 @@ private enum ServeCommand {
         do throws(BrokerNodeError) {
             let node = try BrokerNode(configuration: configuration, log: log)
             try node.start()
-            waitForStop(&signals, log)
+            waitForStop(&signals, node, log)
             // A second SIGINT or SIGTERM ends the process at once, whatever the drain waits for.
             let watch = signals
             _ = NamedThread("signals") { endAtNextSignal(watch) }
@@ -67,12 +67,14 @@ private enum ServeCommand {
         }
     }
 
-    private static func waitForStop(_ signals: inout sigset_t, _ log: Logger) {
+    private static func waitForStop(
+        _ signals: inout sigset_t, _ node: BrokerNode, _ log: Logger
+    ) {
         while true {
             var number: CInt = 0
             guard unsafe sigwait(&signals, &number) == 0 else { continue }
             if number == SIGHUP {
-                log.notice("SIGHUP: this version has nothing to reload")
+                node.reload()
                 continue
             }
             log.notice("stopping", LogField("signal", number == SIGINT ? "SIGINT" : "SIGTERM"))
@@ -127,6 +129,7 @@ private enum ServeCommand {
               rivulet serve --config rivulet.yaml --check-config
 
             Signals:
+              SIGHUP            read the TLS certificate and its key again
               SIGTERM, SIGINT   drain: admit nobody, send clients away with a retry, leave, exit 0
               a second one      end at once
 

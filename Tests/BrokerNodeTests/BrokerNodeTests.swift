@@ -24,8 +24,8 @@ final class NodeBench: Sendable {
         init(_ node: BrokerNode) { self.node = node }
     }
 
-    init() throws {
-        redis = try RedisServerProcess()
+    init(redisArguments: [String] = []) throws {
+        redis = try RedisServerProcess(arguments: redisArguments)
         kafka = try KafkaMockCluster(brokers: 1, log: Self.quiet)
         for topic in ["its.detections", "its.system.metrics", "rivulet.dead-letter"] {
             try kafka.createTopic(topic, partitions: 2)
@@ -48,13 +48,16 @@ final class NodeBench: Sendable {
         adjust(&configuration)
         let broker = try BrokerNode(configuration: configuration, log: Self.quiet)
         try broker.start()
-        let port = try #require(broker.addresses.first?.port)
+        let listening = broker.addresses + broker.encryptedAddresses
+        let port = try #require(listening.first?.port)
         let holder = Holder(broker)
         node.withLock { $0 = holder }
         return port
     }
 
     func stop() { node.withLock { $0?.node.stop() } }
+
+    func reload() { node.withLock { $0?.node.reload() } }
 }
 
 private func get(_ target: String, _ port: UInt16, _ headers: [(String, String)] = []) throws

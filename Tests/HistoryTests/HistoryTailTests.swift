@@ -310,7 +310,7 @@ struct HistoryTailTests {
         #expect(bench.metrics.gaps.value == UInt64(gaps.count))
     }
 
-    @Test("a Redis that was emptied is followed under its new IDs")
+    @Test("a Redis that was emptied is followed under its new IDs, and clients are told")
     func emptied() throws {
         let bench = try TailBench(server, keys)
         #expect(eventually { bench.hasBegun })
@@ -322,8 +322,10 @@ struct HistoryTailTests {
         #expect(eventually { WallClock.milliseconds > before[5].id.milliseconds })
         _ = try link.append(request("b", 0, 0..<3), keys)
         _ = try link.append(request("late.one", 0, 0..<3), keys)
-        #expect(eventually { bench.count == 12 })
-        #expect(try Array(bench.received[6...]) == history())
+        #expect(eventually { bench.count == 13 })
+        #expect(bench.received[6].isGap)
+        #expect(try bench.received[6].gap().reason == .historyLost)
+        #expect(try Array(bench.received[7...]) == history())
         #expect(bench.received.map(\.id) == bench.received.map(\.id).sorted())
         #expect(bench.metrics.regressions.value == 1)
         #expect(bench.metrics.gaps.value == 0)
