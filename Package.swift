@@ -99,7 +99,7 @@ let composition: [Target] =
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
             "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
-        tests: ["BrokerTestKit", "ClusterHarness"]
+        tests: ["BrokerTestKit", "ClusterHarness", "WebSocketWire"]
     )
 
 let programs: [Target] = [

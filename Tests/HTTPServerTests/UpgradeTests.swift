@@ -93,7 +93,7 @@ extension HTTPServerTests {
             client.send([1, 2, 0])
             #expect(client.readToEnd() == [1, 2, 0])
             #expect(client.sawEnd)
-            #expect(ends(server) == [.finished])
+            #expect(eventually { ends(server) == [.finished] })
             client.send([5, 6])
             client.close()
             #expect(eventually { server.metric("rivulet_http_connections_open") == 0 })
