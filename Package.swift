@@ -31,6 +31,7 @@ let cLibraries: [Target] = [
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -47,6 +48,11 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room(
+        "HTTP2Wire",
+        on: ["Bytes", "PosixIO", "HTTP1Wire", "CLinux", "CNghttp2"],
+        tests: ["HTTP2TestKit"]
+    )
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
@@ -56,7 +62,8 @@ let drivers: [Target] =
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire"]
+    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "CLinux"],
+    tests: ["HTTP2TestKit"]
 )
 
 let domain: [Target] =
@@ -106,6 +113,7 @@ let programs: [Target] = [
 
 let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
+    .target(name: "HTTP2TestKit", dependencies: ["CNghttp2"]),
     .target(
         name: "BrokerTestKit",
         dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
