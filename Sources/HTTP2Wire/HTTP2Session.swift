@@ -47,12 +47,13 @@ package final class HTTP2Session {
     package internal(set) var earliestDeadline: MonotonicTime?
 
     /// Begins with the server's SETTINGS in the output.
-    package init(_ settings: HTTP2Settings, now: MonotonicTime) throws(HTTP2Error) {
+    package init(_ settings: HTTP2Settings, now: MonotonicTime) {
         self.settings = settings
         self.now = now
         budget = FrameBudget(settings, now: now)
+        // As with every other object, there is no going on without the memory for one.
         guard let session = unsafe Self.makeSession() else {
-            throw HTTP2Error(.outOfMemory, "no memory for a session")
+            preconditionFailure("no memory for an HTTP/2 session")
         }
         unsafe self.session = session
         unsafe nghttp2_session_set_user_data(
@@ -65,11 +66,10 @@ package final class HTTP2Session {
             // The tree of RFC 7540 costs memory and time, and RFC 9113 has given it up.
             .init(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1),
         ]
-        let status = unsafe entries.withUnsafeBufferPointer {
+        _ = unsafe entries.withUnsafeBufferPointer {
             unsafe nghttp2_submit_settings(
                 session, UInt8(NGHTTP2_FLAG_NONE.rawValue), $0.baseAddress, $0.count)
         }
-        guard status == 0 else { throw HTTP2Error(.outOfMemory, "no memory for the settings") }
         pump()
     }
 
