@@ -63,7 +63,7 @@ let drivers: [Target] =
 let server: [Target] = room(
     "HTTPServer",
     on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "CLinux"],
-    tests: ["HTTP2TestKit"]
+    tests: ["BrokerTestKit", "HTTP2TestKit"]
 )
 
 let domain: [Target] =

@@ -19,6 +19,8 @@ package final class HTTP2TestClient {
         /// The code of RST_STREAM or the like, once the stream is closed.
         package var closedWith: UInt32?
 
+        package init() {}
+
         package func header(_ name: String) -> String? {
             headers.first { $0.name == name }?.value
         }
@@ -118,6 +120,12 @@ package final class HTTP2TestClient {
 
     package func reset(_ stream: Int32, code: UInt32 = 8) {
         _ = unsafe nghttp2_submit_rst_stream(session, 0, stream, code)
+    }
+
+    /// Drops what is kept of all answers.
+    package func forgetAnswers() {
+        answers = [:]
+        bodies = [:]
     }
 
     package func ping() { _ = unsafe nghttp2_submit_ping(session, 0, nil) }
