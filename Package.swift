@@ -30,6 +30,7 @@ let cLibraries: [Target] = [
     system("CRdKafka", pkgConfig: "rdkafka", apt: "librdkafka-dev"),
     // No pkgConfig: hiredis' file carries a -D flag that SwiftPM refuses with a warning.
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
@@ -53,16 +54,20 @@ let drivers: [Target] =
         on: ["Bytes", "PosixIO", "HTTP1Wire", "CLinux", "CNghttp2"],
         tests: ["HTTP2TestKit"]
     )
+    + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
-        on: ["Bytes", "PosixIO", "Observability", "Reactor", "CHiredis"],
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "TLSEngine", "CHiredis"],
         tests: ["BrokerTestKit"]
     )
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "CLinux"],
+    on: [
+        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "TLSEngine",
+        "CLinux",
+    ],
     tests: ["BrokerTestKit", "HTTP2TestKit"]
 )
 
@@ -89,8 +94,8 @@ let composition: [Target] =
         "BrokerNode",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
-            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "HTTPServer",
-            "BrokerCore", "History", "CLinux",
+            "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
+            "HTTPServer", "BrokerCore", "History", "CLinux",
         ],
         tests: ["BrokerTestKit"]
     )

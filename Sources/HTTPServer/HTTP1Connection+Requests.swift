@@ -229,6 +229,16 @@ extension HTTP1Connection {
                     + "use http:// here, or the port that speaks TLS"))
     }
 
+    /// Answers a client that began with plain HTTP on a port for TLS, without reading its request.
+    func refusePlainHTTP() {
+        guard phase != .closed else { return }
+        refuse(
+            ProblemDetails(
+                status: 400,
+                detail: "this port speaks TLS and the client began with plain HTTP; "
+                    + "use https:// here, or the port that speaks plain HTTP"))
+    }
+
     func requestTimedOut(_ partial: PartialRequest) {
         let settings = listener.settings
         let (part, limit) =

@@ -427,6 +427,13 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
         updateInterest()
     }
 
+    /// Closes without an answer, once the peer has read what was sent before.
+    func closeGently() {
+        guard phase != .closed else { return }
+        flags.insert(.lingers)
+        beginClose()
+    }
+
     func closeIfIdle() {
         guard phase == .receiving, partial?.isEmpty ?? true else { return }
         flags.insert(.lingers)

@@ -173,23 +173,18 @@ final class HTTP2Connection: ListenerConnection, ReadinessHandler, EndOfTurnWork
     /// - Returns: True where the socket took all of it.
     func send() -> Bool {
         guard !isBlocked, socketError == nil, phase != .closed else { return false }
-        let outcome: TransferOutcome
-        if session.outputBytes > 0 {
-            listener.metrics.http2.sends.add()
-            outcome = unsafe session.withOutput { unsafe transport.write($0) }
-        } else if transport.holdsUnsent {
-            outcome = transport.flush()
-        } else {
-            return true
+        if transport.holdsUnsent, case .failed(let error) = transport.flush() {
+            socketError = error
         }
-        switch outcome {
-        case .transferred(let count):
-            if session.outputBytes > 0 {
+        if session.outputBytes > 0, !transport.holdsUnsent {
+            listener.metrics.http2.sends.add()
+            switch unsafe session.withOutput({ unsafe transport.write($0) }) {
+            case .transferred(let count):
                 session.outputWasSent(count)
                 listener.bytesSent += count
+            case .wouldBlock, .endOfFile: break
+            case .failed(let error): socketError = error
             }
-        case .wouldBlock, .endOfFile: break
-        case .failed(let error): socketError = error
         }
         isBlocked = session.outputBytes > 0 || transport.holdsUnsent
         return !isBlocked

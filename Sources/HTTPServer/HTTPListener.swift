@@ -7,8 +7,9 @@ import HTTP2Wire
 package import Observability
 package import PosixIO
 package import Reactor
+package import TLSEngine
 
-/// Accepts HTTP connections on one loop and serves them there.
+/// Accepts HTTP connections on one loop, over TLS or without, and serves them there.
 ///
 /// View: shard. Threads: its loop's; only the initialiser may run elsewhere. Each loop has a
 /// listener of its own on the same port (SO_REUSEPORT), and a connection stays on the loop that
@@ -28,12 +29,18 @@ package final class HTTPListener: ReadinessHandler {
     /// Where every read of this loop's connections goes first.
     let scratch = ReadScratch()
     let heldBytes = HeldBytes()
+    /// Where sessions put their records together.
+    private(set) lazy var records = TLSRecordBuffer()
     /// True once no new request is wanted on connections that are open.
     private(set) var isDraining = false
     /// Bytes given to sockets since the last sweep.
     var bytesSent = 0
 
     private let address: SocketAddress
+    private let encryption: Encryption?
+    /// Steps of handshakes in the turn that began at `turn`.
+    private var handshakes = (turn: MonotonicTime(nanoseconds: 0), count: 0)
+    private var hasSpokenTLS = false
     private var socket: OwnedDescriptor?
     private var registration: Registration?
     private var boundAddress: SocketAddress?
@@ -49,14 +56,26 @@ package final class HTTPListener: ReadinessHandler {
     private var waitingForTurn: [Slab<any ListenerConnection>.Key] = []
     private var dateText = (second: UInt64.max, text: "")
 
+    /// What makes a listener one for TLS.
+    package struct Encryption {
+        let server: TLSServer
+        let metrics: TLSServerMetrics
+
+        package init(_ server: TLSServer, _ metrics: TLSServerMetrics) {
+            self.server = server
+            self.metrics = metrics
+        }
+    }
+
     /// - Parameters:
     ///   - address: Port 0 lets the kernel choose; ``localAddress`` says which.
     ///   - handler: Kept until ``stop()``.
     ///   - admission: Who decides whether one more connection may be open; `nil` admits all.
+    ///   - encryption: `nil` for a port that speaks plain HTTP.
     package init(
         loop: EventLoop, address: SocketAddress, settings: HTTPServerSettings,
         handler: any HTTPRequestHandler, metrics: HTTPServerMetrics,
-        admission: (any HTTPAdmission)?, log: Logger
+        admission: (any HTTPAdmission)?, encryption: Encryption? = nil, log: Logger
     ) {
         self.loop = loop
         self.address = address
@@ -68,6 +87,7 @@ package final class HTTPListener: ReadinessHandler {
         self.handler = handler
         self.metrics = metrics
         self.admission = admission
+        self.encryption = encryption
         self.log = log
         deadlines = DeadlineBuckets(step: settings.sweepInterval, now: .now)
     }
@@ -91,7 +111,9 @@ package final class HTTPListener: ReadinessHandler {
         sweepTimer = LoopTimer { [weak self] in self?.sweep() }
         acceptTimer = LoopTimer { [weak self] in self?.resumeAccepting() }
         loop.schedule(sweepTimer!, after: settings.sweepInterval)
-        log.info("listening", LogField("address", boundAddress ?? address))
+        log.info(
+            "listening", LogField("address", boundAddress ?? address),
+            LogField("tls", encryption != nil))
     }
 
     /// Where the listener listens, once started.
@@ -174,13 +196,21 @@ package final class HTTPListener: ReadinessHandler {
         if !isAdmitted {
             metrics.countRejection(.connectionLimit)
             guard rejectionsPending < settings.rejectionsPending else {
-                HTTP1Connection.reject(accepted.number, by: self)
+                // A client that expects TLS could not read the answer.
+                if encryption == nil { HTTP1Connection.reject(accepted.number, by: self) }
                 return
             }
         }
         let peer = accepted.peer
-        let connection = makeConnection(
-            .http1, over: ConnectionTransport(accepted), peer: peer, isAdmitted: isAdmitted)
+        let transport = ConnectionTransport(accepted)
+        let connection: any ListenerConnection =
+            if let encryption {
+                TLSHandshake(
+                    transport, peer: peer, listener: self, encryption: encryption,
+                    isAdmitted: isAdmitted)
+            } else {
+                makeConnection(.http1, over: transport, peer: peer, isAdmitted: isAdmitted)
+            }
         connection.key = connections.insert(connection)
         metrics.connectionsOpen.add(1)
         if !isAdmitted { rejectionsPending += 1 }
@@ -253,6 +283,23 @@ package final class HTTPListener: ReadinessHandler {
         } else {
             rejectionsPending -= 1
         }
+    }
+
+    /// True where this turn has time for one more step of a handshake.
+    func mayHandshake() -> Bool {
+        if handshakes.turn != loop.now { handshakes = (loop.now, 0) }
+        handshakes.count += 1
+        return handshakes.count <= settings.handshakesPerTurn
+    }
+
+    /// Says once a loop what TLS is like here: whether the kernel does the work most of all.
+    func noteAgreement(_ agreement: TLSSession.Agreement) {
+        guard !hasSpokenTLS else { return }
+        hasSpokenTLS = true
+        log.info(
+            "first TLS connection", LogField("version", agreement.version.rawValue),
+            LogField("cipher", agreement.cipher), LogField("kernelSends", agreement.kernelSends),
+            LogField("kernelReceives", agreement.kernelReceives))
     }
 
     /// Queues a connection's deadline; see ``DeadlineBuckets``.

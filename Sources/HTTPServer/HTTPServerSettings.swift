@@ -20,7 +20,8 @@ package struct HTTPServerSettings: Sendable {
     /// as many bodies of the largest size as one loop has reason to receive at once.
     package var heldBytes = 64 << 20
 
-    /// From the accept, or from the first byte of a later request, to the end of the head.
+    /// From the accept, from the end of the TLS handshake, or from the first byte of a later request, to the end of the head;
+    /// and from the accept to the end of the handshake.
     package var headerTimeout: Duration = .seconds(10)
 
     /// From the end of the head to the end of the body.
@@ -41,6 +42,11 @@ package struct HTTPServerSettings: Sendable {
 
     /// Connections accepted per turn before sockets that are already open get theirs.
     package var acceptsPerTurn = 64
+
+    /// Steps of TLS handshakes per turn before open connections get theirs. One with an RSA key of
+    /// 2,048 bits takes about a millisecond of processor time, so that a whole fleet of clients
+    /// that come back holds up the streams by some ten milliseconds and not by seconds.
+    package var handshakesPerTurn = 16
 
     /// Pipelined requests of one connection answered per turn, for the same reason.
     package var requestsPerTurn = 16
@@ -65,4 +71,9 @@ package struct HTTPServerSettings: Sendable {
     package var serverHeader: String? = "rivulet"
 
     package init() {}
+
+    /// What a TLS listener agrees to speak (ALPN, RFC 7301), the preferred first.
+    package var applicationProtocols: [String] {
+        (http2 == nil ? [] : ["h2"]) + ["http/1.1", "http/1.0"]
+    }
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import PosixIO
+import TLSEngine
 
 /// Where a loop's reads land before it is known whether any of it has to be kept.
 ///
@@ -21,6 +22,12 @@ final class ReadScratch {
     func read(from socket: CInt) -> TransferOutcome {
         unsafe StreamSocket.read(
             socket, into: UnsafeMutableRawBufferPointer(start: start, count: Self.byteCount))
+    }
+
+    /// Reads what `session` holds, at most the whole scratch.
+    func read(from session: TLSSession) -> TLSOutcome {
+        unsafe session.read(
+            into: UnsafeMutableRawBufferPointer(start: start, count: Self.byteCount))
     }
 
     /// The first `count` bytes of the last read. They last until the next one.

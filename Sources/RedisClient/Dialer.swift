@@ -3,14 +3,16 @@
 
 import PosixIO
 import Reactor
+import TLSEngine
 
 /// Opens sockets to one address: resolves its name each time and tries what it resolves to in
-/// turn, until one takes the connection.
+/// turn, until one takes the connection and, where TLS is asked for, proves who it is.
 ///
 /// Threads: its loop's. It keeps no deadline; its owner calls ``cancel()``.
 final class Dialer: ReadinessHandler {
     private let loop: EventLoop
     private let address: RedisAddress
+    private let tls: TLSClientContext?
     private let resolver: HostResolver
     private let connected: (consuming SocketTransport, _ peer: String) -> Void
     private let failed: (RedisError) -> Void
@@ -20,14 +22,17 @@ final class Dialer: ReadinessHandler {
     private var peer = ""
     private var socket: SocketTransport?
     private var watch: SocketWatch?
+    private var hasBegunTLS = false
 
+    /// - Parameter tls: `nil` for plain connections.
     init(
-        loop: EventLoop, address: RedisAddress,
+        loop: EventLoop, address: RedisAddress, tls: TLSClientContext?,
         connected: @escaping (consuming SocketTransport, _ peer: String) -> Void,
         failed: @escaping (RedisError) -> Void
     ) {
         self.loop = loop
         self.address = address
+        self.tls = tls
         self.connected = connected
         self.failed = failed
         resolver = HostResolver(loop: loop)
@@ -62,9 +67,31 @@ final class Dialer: ReadinessHandler {
             hangUp()
             return tryNext(after: RedisError(.connectFailed, "\(peer): \(error)"))
         }
+        do throws(TLSError) {
+            guard try isReady() else { return }
+        } catch {
+            hangUp()
+            return tryNext(after: RedisError(.tlsFailed, "\(peer): \(error)"))
+        }
         endWatch()
         candidates = []
         connected(socket.take()!, peer)
+    }
+
+    /// Goes on with the handshake where there is one; true once commands can be sent.
+    private func isReady() throws(TLSError) -> Bool {
+        guard let tls, case .tcp(let host, _) = address else { return true }
+        if !hasBegunTLS {
+            hasBegunTLS = true
+            try socket!.beginTLS(tls, host: host)
+        }
+        switch socket!.handshake() {
+        case .done: return true
+        case .wantRead: watch?.change(to: .readable)
+        case .wantWrite: watch?.change(to: .writable)
+        case .failed(let error): throw error
+        }
+        return false
     }
 
     private func resolved(_ answer: HostResolver.Answer) {
@@ -101,5 +128,6 @@ final class Dialer: ReadinessHandler {
     private func endWatch() {
         watch?.end()
         watch = nil
+        hasBegunTLS = false
     }
 }

@@ -66,7 +66,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private var lastFailure = ""
 
     private lazy var dialer = Dialer(
-        loop: loop, address: settings.address,
+        loop: loop, address: settings.address, tls: settings.usesTLS ? settings.tls : nil,
         connected: { [weak self] in self?.connected($0, to: $1) },
         failed: { [weak self] in self?.drop($0) })
     private lazy var attemptTimer = LoopTimer { [weak self] in self?.attemptTimedOut() }
@@ -166,6 +166,9 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
         loop.schedule(attemptTimer, after: settings.connectTimeout)
         change(to: .connecting, failing: [])
         guard generation == self.generation else { return }
+        guard !settings.usesTLS || settings.tls != nil else {
+            return drop(RedisError(.settingInvalid, "TLS is asked for and nobody is trusted"))
+        }
         dialer.dial()
     }
 
@@ -434,7 +437,8 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private func report(_ reason: RedisError) {
         metrics?.losses.add()
         switch reason.code {
-        case .resolveFailed, .connectFailed, .protocolViolated: metrics?.countError(reason.code)
+        case .resolveFailed, .connectFailed, .tlsFailed, .protocolViolated:
+            metrics?.countError(reason.code)
         default: break  // Counted with the commands that failed.
         }
         guard reason.description != lastFailure else { return }

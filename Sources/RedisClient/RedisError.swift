@@ -24,6 +24,8 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
         case resolveFailed
         /// The server did not take the connection.
         case connectFailed
+        /// The server took the connection and the TLS handshake failed.
+        case tlsFailed
         /// The server sent what is not RESP2, or more than ``RedisSettings`` allows.
         case protocolViolated
 
@@ -55,7 +57,8 @@ package struct RedisError: Error, Sendable, CustomStringConvertible {
         self.mayHaveExecuted = mayHaveExecuted
         switch code {
         case .notConnected, .pipelineFull, .timedOut, .connectionLost, .resolveFailed,
-            .connectFailed, .protocolViolated, .loading, .masterDown, .readOnly, .outOfMemory,
+            .connectFailed, .tlsFailed, .protocolViolated, .loading, .masterDown, .readOnly,
+            .outOfMemory,
             .busy, .noScript:
             isRetriable = true
         case .settingInvalid, .commandTooLarge, .closed, .noAuthentication, .wrongPassword,

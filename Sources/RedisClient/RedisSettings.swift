@@ -1,6 +1,8 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+package import TLSEngine
+
 /// Where a Redis server listens.
 package enum RedisAddress: Sendable, Hashable, CustomStringConvertible {
     /// A name, which is resolved again at each connect, or a numeric address.
@@ -25,6 +27,11 @@ package struct RedisSettings: Sendable, CustomStringConvertible, CustomDebugStri
     package var username: String?
     package var password: String?
     package var database = 0
+    /// Encrypts the connection, always or not at all: without a ``tls`` none is made then.
+    package var usesTLS = false
+    /// Whom to trust where ``usesTLS``; the server's certificate has to be for the host of
+    /// ``address``.
+    package var tls: TLSClientContext?
     /// What `CLIENT LIST` shows; no spaces.
     package var clientName: String?
 
@@ -58,6 +65,7 @@ package struct RedisSettings: Sendable, CustomStringConvertible, CustomDebugStri
         username = url.username
         password = url.password
         database = url.database
+        usesTLS = url.usesTLS
     }
 
     package var description: String { "redis \(address) database \(database)" }

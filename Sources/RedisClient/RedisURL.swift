@@ -3,15 +3,17 @@
 
 /// A Redis server as operators write it.
 ///
-/// Accepted: `redis://[user[:password]@]host[:port][/database]` and
-/// `unix:///path/to/socket[?db=database]`. User and password are percent-decoded. Errors name the
+/// Accepted: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss://` for TLS,
+/// and `unix:///path/to/socket[?db=database]`. User and password are percent-decoded. Errors name the
 /// part that is wrong and never show the password.
-/// Source: the `redis` and `redis-socket` URI schemes as redis-cli and lettuce read them.
+/// Source: the `redis`, `rediss` and `redis-socket` URI schemes as redis-cli and lettuce read them.
 package struct RedisURL: Sendable, CustomStringConvertible, CustomDebugStringConvertible {
     package let address: RedisAddress
     package let username: String?
     package let password: String?
     package let database: Int
+    /// The scheme is `rediss`.
+    package let usesTLS: Bool
 
     package init(_ text: String) throws(RedisError) {
         guard let separator = Self.firstRange(of: "://", in: text[...]) else {
@@ -20,18 +22,17 @@ package struct RedisURL: Sendable, CustomStringConvertible, CustomDebugStringCon
         let scheme = text[..<separator.lowerBound].lowercased()
         let rest = text[separator.upperBound...]
         switch scheme {
-        case "redis":
+        case "redis", "rediss":
             let parts = try Self.parseTCP(rest)
             (address, username, password, database) = parts
         case "unix":
             username = nil
             password = nil
             (address, database) = try Self.parseUnix(rest)
-        case "rediss":
-            throw Self.invalid("asks for TLS (rediss://), which is not available in this version")
         default:
-            throw Self.invalid("has scheme \"\(scheme)\"; expected redis or unix")
+            throw Self.invalid("has scheme \"\(scheme)\"; expected redis, rediss or unix")
         }
+        usesTLS = scheme == "rediss"
     }
 
     package var description: String { "\(address) database \(database)" }

@@ -2,16 +2,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Glibc
 import PosixIO
 import Reactor
+import TLSEngine
 
-/// The byte stream to a server: a nonblocking socket, owned.
+/// The byte stream to a server: a nonblocking socket, owned, and the TLS session on it where there
+/// is one.
 ///
-/// The connection reads and writes through this alone, so an encrypted stream can take its place.
+/// The connection reads and writes through this alone.
 struct SocketTransport: ~Copyable {
     private let descriptor: OwnedDescriptor
+    private var session: TLSSession?
 
     init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+
+    /// Begins TLS on the connected socket; ``handshake()`` goes on with it.
+    mutating func beginTLS(_ context: TLSClientContext, host: String) throws(TLSError) {
+        session = try TLSSession(
+            client: context, descriptor: descriptor.number, host: host, records: TLSRecordBuffer())
+    }
+
+    /// Goes on with the handshake; done at once where there is no TLS.
+    func handshake() -> TLSHandshakeStep { session?.handshake() ?? .done }
 
     /// Has `loop` call `handler` when the socket is ready.
     func watch(on loop: EventLoop, for interest: Interest, handler: any ReadinessHandler)
@@ -24,13 +37,35 @@ struct SocketTransport: ~Copyable {
     }
 
     func read(into buffer: inout [UInt8]) -> TransferOutcome {
-        unsafe buffer.withUnsafeMutableBytes {
-            unsafe StreamSocket.read(descriptor.number, into: $0)
+        unsafe buffer.withUnsafeMutableBytes { room in
+            guard let session else {
+                return unsafe StreamSocket.read(descriptor.number, into: room)
+            }
+            return unsafe Self.outcome(session.read(into: room))
         }
     }
 
+    /// Bytes that were taken may still wait here: ``flush()`` says so.
     func write(_ bytes: Span<UInt8>) -> TransferOutcome {
-        unsafe bytes.withUnsafeBytes { unsafe StreamSocket.write(descriptor.number, $0) }
+        unsafe bytes.withUnsafeBytes { bytes in
+            guard let session else { return unsafe StreamSocket.write(descriptor.number, bytes) }
+            return unsafe Self.outcome(session.write(bytes))
+        }
+    }
+
+    /// Sends what was taken: `.transferred(0)` once nothing waits.
+    func flush() -> TransferOutcome {
+        guard let session else { return .transferred(0) }
+        return Self.outcome(session.flush())
+    }
+
+    private static func outcome(_ outcome: TLSOutcome) -> TransferOutcome {
+        switch outcome {
+        case .transferred(let count): .transferred(count)
+        case .wantRead, .wantWrite: .wouldBlock
+        case .closed: .endOfFile
+        case .failed(let error): .failed(Errno(error.systemCode ?? EPROTO))
+        }
     }
 }
 
@@ -85,6 +120,8 @@ struct OutgoingBytes {
             total += count
             writtenTotal += UInt64(count)
         }
+        let flushed = transport.flush()
+        guard case .transferred = flushed else { return flushed }
         return .transferred(total)
     }
 }

@@ -3,6 +3,7 @@
 
 import Glibc
 import PosixIO
+import TLSEngine
 
 /// A blocking client that reads and writes bytes as a test says, with a deadline on each read.
 final class LoopbackClient {
@@ -12,6 +13,8 @@ final class LoopbackClient {
     private var held: [UInt8] = []
     private(set) var sawEnd = false
     private(set) var sawReset = false
+    /// What encrypts, where the test has begun TLS.
+    private(set) var session: TLSSession?
 
     private static let readLimitMilliseconds: CInt = 10_000
 
@@ -57,12 +60,38 @@ final class LoopbackClient {
         var sent = 0
         while sent < bytes.count {
             let outcome = unsafe bytes.withUnsafeBytes {
-                unsafe StreamSocket.write(number, UnsafeRawBufferPointer(rebasing: $0[sent...]))
+                unsafe write(UnsafeRawBufferPointer(rebasing: $0[sent...]))
             }
             guard case .transferred(let count) = outcome else { return false }
             sent += count
         }
         return true
+    }
+
+    /// Begins TLS as a client that expects `localhost`; throws why that failed.
+    func beginTLS(_ context: TLSClientContext) throws {
+        let session = try TLSSession(
+            client: context, descriptor: number, host: "localhost", records: TLSRecordBuffer())
+        // The socket blocks, so one call leads the handshake to its end.
+        if case .failed(let error) = session.handshake() { throw error }
+        self.session = session
+    }
+
+    private func write(_ bytes: UnsafeRawBufferPointer) -> TransferOutcome {
+        guard let session else { return unsafe StreamSocket.write(number, bytes) }
+        guard case .transferred(let count) = unsafe session.write(bytes) else { return .endOfFile }
+        return .transferred(count)
+    }
+
+    private func read(into buffer: UnsafeMutableRawBufferPointer) -> TransferOutcome {
+        guard let session else { return unsafe StreamSocket.read(number, into: buffer) }
+        switch unsafe session.read(into: buffer) {
+        case .transferred(let count): return .transferred(count)
+        // A ticket came.
+        case .wantRead, .wantWrite: return .transferred(0)
+        case .closed: return .endOfFile
+        case .failed: return .failed(Errno(EPROTO))
+        }
     }
 
     func closeWriting() { _ = shutdown(number, CInt(SHUT_WR)) }
@@ -84,7 +113,7 @@ final class LoopbackClient {
         guard unsafe poll(&waiting, 1, Self.readLimitMilliseconds) == 1 else { return false }
         var buffer = [UInt8](repeating: 0, count: 65_536)
         let outcome = unsafe buffer.withUnsafeMutableBytes {
-            unsafe StreamSocket.read(number, into: $0)
+            unsafe read(into: $0)
         }
         switch outcome {
         case .transferred(let count):

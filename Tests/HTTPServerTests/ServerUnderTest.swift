@@ -7,6 +7,7 @@ import HTTPServer
 import Observability
 import PosixIO
 import Reactor
+import TLSEngine
 import Testing
 
 /// All tests of this target, one at a time: one of them counts the descriptors of the process.
@@ -41,13 +42,17 @@ final class ServerUnderTest: Sendable {
     }
 
     init(
-        loops count: Int = 1, budget: ConnectionBudget? = nil,
+        loops count: Int = 1, budget: ConnectionBudget? = nil, tls: TLSServer? = nil,
         _ configure: (inout HTTPServerSettings) -> Void = { _ in }
     ) throws {
         var settings = HTTPServerSettings()
         settings.sweepInterval = .milliseconds(10)
         configure(&settings)
         let metrics = HTTPServerMetrics(registry)
+        let registry = registry
+        let encryption = tls.map { server in
+            HTTPListener.Encryption(server, TLSServerMetrics(registry, server: server))
+        }
         let log = Logger("http", sink: { _ in })
         var loops: [EventLoop] = []
         var shards: [LoopBound<Shard>] = []
@@ -57,7 +62,7 @@ final class ServerUnderTest: Sendable {
             let handler = PathHandler(index: index, record: record)
             let listener = HTTPListener(
                 loop: loop, address: address, settings: settings, handler: handler,
-                metrics: metrics, admission: budget, log: log)
+                metrics: metrics, admission: budget, encryption: encryption, log: log)
             let shard = LoopBound(Shard(listener, handler), on: loop)
             loop.start()
             address = try Self.run(on: loop, shard) { shard in
@@ -122,7 +127,8 @@ func eventually(_ condition: () -> Bool) -> Bool {
     return true
 }
 
-/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`.
+/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`,
+/// `/finite`.
 final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
     var waiting: [HTTPExchange] = []
     var streams: [ByteStream] = []
@@ -157,6 +163,10 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
         case "/hostile":
             let value = String(decoding: request.body, as: UTF8.self)
             exchange.respond(status: 200, headers: [("X-Given", value)])
+        case "/finite":
+            let stream = exchange.openStream(headers: [], observer: self)
+            #expect(stream?.write(Array("all of it".utf8)) == .all)
+            stream?.finish()
         case "/stream":
             let stream = exchange.openStream(
                 headers: [("Content-Type", "text/event-stream")], observer: self)

@@ -20,6 +20,12 @@ struct RedisSettingsTests {
         #expect(bare.password == nil)
         #expect(bare.database == 0)
 
+        #expect(!full.usesTLS)
+        let encrypted = try RedisURL("rediss://u:p@h:6390/1")
+        #expect(encrypted.usesTLS && encrypted.database == 1)
+        #expect(encrypted.address == .tcp(host: "h", port: 6390))
+        #expect(RedisSettings(url: encrypted).usesTLS)
+
         #expect(try RedisURL("REDIS://[::1]:7/").address == .tcp(host: "::1", port: 7))
         #expect(try RedisURL("redis://:only@h").password == "only")
         #expect(try RedisURL("redis://:only@h").username == nil)
@@ -33,7 +39,7 @@ struct RedisSettingsTests {
         "a URL that cannot be meant says what is wrong, and never shows the password",
         arguments: [
             ("localhost:6379", "no scheme"), ("http://h", "\"http\""), ("", "no scheme"),
-            ("rediss://u:hunter2@h", "not available in this version"),
+            ("rediss://u:hunter2@h:x", "\"x\""), ("rediss://", "names no host"),
             ("redis://", "names no host"), ("redis://u:hunter2@", "names no host"),
             ("redis://h:0", "\"0\""), ("redis://h:65536", "\"65536\""), ("redis://h:", "port \"\""),
             ("redis://u:hunter2@h:x", "\"x\""), ("redis://::1", "brackets"),
