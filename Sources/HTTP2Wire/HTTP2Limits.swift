@@ -51,7 +51,8 @@ package struct HTTP2Limits: Sendable, Hashable {
     /// 4 KiB and more.
     package var bytesPerWindowUpdate = 256
 
-    /// Frames that ask for nothing: priorities, empty data, unknown types.
+    /// Frames that ask for nothing: priorities, empty data. Those of unknown types are passed over
+    /// for less than it costs to send them.
     package var idleFrames = FrameRate(burst: 1000, perSecond: 100)
 
     package init() {}

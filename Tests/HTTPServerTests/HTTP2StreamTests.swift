@@ -1,11 +1,13 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+import BrokerTestKit
 import CLinux
 import Glibc
 import HTTP2TestKit
 import HTTP2Wire
 import PosixIO
+import TLSEngine
 import Testing
 
 @testable import HTTPServer
@@ -272,6 +274,47 @@ extension HTTPServerTests {
             try server.onLoop { #expect($0.handler.streams[0].write([9]) == .all) }
             busy.run { $0.answers[streams[0]]?.body == [9] }
             #expect(busy.http.answers[streams[0]]?.body == [9])
+        }
+
+        @Test("over TLS the protocol is agreed on, and streams are as exact")
+        func overTLS() throws {
+            let authority = try TestAuthority()
+            let identity = try authority.issue("server")
+            var settings = TLSServerSettings(
+                certificateFile: identity.certificateFile, keyFile: identity.keyFile)
+            settings.applicationProtocols = HTTPServerSettings().applicationProtocols
+            let server = try ServerUnderTest(tls: TLSServer(settings)) {
+                $0.sendBufferBytes = 16_384
+            }
+            defer { server.stop() }
+            let url = "https://localhost:\(server.address.port!)/size/200000"
+            for (option, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+                let curl = [
+                    "curl", "-sS", option, "--cacert", authority.certificateFile, "-o",
+                    "/dev/null", "-w", "%{http_version} %{size_download}", url,
+                ]
+                let run = try #require(ChildProcess.run(curl, in: authority.directory))
+                #expect(run.output == "\(version) 200000")
+            }
+            var trust = TLSClientSettings()
+            trust.authorityFile = authority.certificateFile
+            let http = HTTP2TestClient(window: 100_000, opensWindows: true)
+            let client = try HTTP2LoopbackClient(server, http)
+            try client.socket.beginTLS(TLSClientContext(trust))
+            let streams = client.openStreams(20)
+            let bodies = streams.indices.map { pattern($0 * 9973, from: $0) }
+            try feed(server, bodies)
+            #expect(client.run { http in streams.allSatisfy { http.answers[$0]!.isEnded } })
+            for (stream, body) in zip(streams, bodies) {
+                #expect(http.answers[stream]?.body == body)
+            }
+            try server.onLoop {
+                $0.listener.stopAccepting()
+                $0.listener.closeIdleConnections()
+            }
+            client.runToEnd()
+            #expect(http.goAway?.code == 0)
+            #expect(client.socket.sawEnd)
         }
 
         @Test("what idle connections and streams cost")

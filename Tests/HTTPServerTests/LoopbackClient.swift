@@ -135,7 +135,7 @@ final class LoopbackClient {
 
     /// Reads what has come, waiting for the first of it; empty at the end.
     func readSome() -> [UInt8] {
-        if held.isEmpty { _ = readMore() }
+        while held.isEmpty, readMore() {}
         defer { held = [] }
         return held
     }
