@@ -33,6 +33,8 @@ let cLibraries: [Target] = [
     system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
 ]
 
@@ -45,6 +47,7 @@ let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
     + room("EventStreamWire", on: ["Bytes"])
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
+    + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
 
 let drivers: [Target] =
@@ -76,8 +79,9 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux",
-        ]
+            "NodeConfiguration", "Reactor", "CLinux", "Compression",
+        ],
+        tests: ["BrokerTestKit"]
     )
     + room(
         "History",
@@ -95,9 +99,9 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
-            "HTTPServer", "BrokerCore", "History", "CLinux",
+            "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
-        tests: ["BrokerTestKit"]
+        tests: ["BrokerTestKit", "ClusterHarness"]
     )
 
 let programs: [Target] = [
@@ -106,6 +110,13 @@ let programs: [Target] = [
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+        ]
+    ),
+    .testTarget(
+        name: "RivuletProgramTests",
+        dependencies: [
+            "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
+            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
         ]
     ),
     .executableTarget(
@@ -121,7 +132,7 @@ let testOnly: [Target] = [
     .target(name: "HTTP2TestKit", dependencies: ["CNghttp2"]),
     .target(
         name: "BrokerTestKit",
-        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CLinux"]
+        dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
     ),
     .target(
         name: "ClusterHarness",

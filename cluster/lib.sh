@@ -536,5 +536,6 @@ build_program() {
         || fail "swift is not in the path: install Swift 6.3 (https://www.swift.org/install)"
     run_logged "building (swift build -c release)" "$logs_dir/build.log" \
         swift build --package-path "$root_dir" -c release --product rivulet || return 1
-    BINARY="$(swift build --package-path "$root_dir" -c release --show-bin-path 2>/dev/null 9>&-)/rivulet"
+    # The link that the build keeps beside the directory of the architecture.
+    BINARY="$root_dir/.build/release/rivulet"
 }

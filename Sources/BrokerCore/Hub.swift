@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Compression
 package import EventStreamWire
 import Observability
 import PosixIO
@@ -46,7 +47,8 @@ package final class Hub: EndOfTurnWork {
     private let replay: any ReplaySource
     private var random: any RandomNumberGenerator
     private var window: HotWindow
-    private var classes: [Subscription: SubscriptionClass] = [:]
+    private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
+    private var compressors: [ContentCoding: ChunkCompressor] = [:]
     private var subscribers = Slab<Subscriber>()
     /// Batches before this ordinal have been pushed to those who were caught up.
     private var pushedOrdinal: UInt64 = 0
@@ -58,12 +60,15 @@ package final class Hub: EndOfTurnWork {
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
     private var pieces = PieceList()
+    /// Chunks that `pieces` points into and that nobody else may be holding.
+    private var piecesOwners: [SharedBytes] = []
 
     /// What one pull offers a socket at most: more than any socket buffer takes at once.
     private static let pullBytesMax = 4 * 1024 * 1024
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
+    private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
     package init(
@@ -119,30 +124,46 @@ package final class Hub: EndOfTurnWork {
 
     /// Adds a connection. Its first bytes are a `retry:`; then come the events after `cursor`, or
     /// only new ones where there is none.
+    ///
+    /// - Parameter form: How the bytes are to look; the caller has told the client.
     package func subscribe(
-        _ sink: any EventSink, to subscription: Subscription, after cursor: EventID?
-    )
-        -> Key
-    {
-        let members: SubscriptionClass
-        if let known = classes[subscription] {
-            members = known
-        } else {
-            members = SubscriptionClass(subscription)
-            classes[subscription] = members
-            metrics.classes.set(classes.count)
-        }
+        _ sink: any EventSink, to subscription: Subscription, as form: StreamForm = .plain,
+        after cursor: EventID?
+    ) -> Key {
+        let members = subscriptionClass(.init(subscription: subscription, form: form))
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
         subscriber.key = subscribers.insert(subscriber)
         subscriber.memberIndex = members.members.count
         members.members.append(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
-        subscriber.preamble = retryLine()
+        subscriber.preamble = members.streamHeader + members.own(retryLine())
         metrics.connections.set(subscribers.count)
         // New events only: those of this very turn, not yet pushed, count as new.
         if cursor == nil { place(subscriber, before: pushedOrdinal) }
         pull(subscriber)
         return Key(slab: subscriber.key)
+    }
+
+    private func subscriptionClass(_ key: SubscriptionClass.Key) -> SubscriptionClass {
+        if let known = classes[key] { return known }
+        var compressor: ChunkCompressor?
+        if case .coded(let coding) = key.form { compressor = self.compressor(for: coding) }
+        let members = SubscriptionClass(key, compressor: compressor)
+        classes[key] = members
+        metrics.classes.set(classes.count)
+        return members
+    }
+
+    private func compressor(for coding: ContentCoding) -> ChunkCompressor {
+        if let known = compressors[coding] { return known }
+        do throws(CompressionError) {
+            let compressor = try ChunkCompressor(coding)
+            compressors[coding] = compressor
+            return compressor
+        } catch {
+            // Only for want of memory, where nothing else would go on either.
+            preconditionFailure("\(error)")
+        }
     }
 
     /// The connection can take bytes again.
@@ -168,7 +189,7 @@ package final class Hub: EndOfTurnWork {
         for subscriber in all {
             // In the middle of an event nothing can be put in; the client resumes by its ID.
             if subscriber.sentBytes == 0, subscriber.preamble.isEmpty {
-                subscriber.preamble = retryLine()
+                subscriber.preamble = subscriber.subscriptionClass.own(retryLine())
                 _ = flushPreamble(subscriber)
             }
             subscriber.sink.finish()
@@ -187,7 +208,7 @@ package final class Hub: EndOfTurnWork {
             last.memberIndex = subscriber.memberIndex
         }
         if members.members.isEmpty {
-            classes[members.subscription] = nil
+            classes[members.key] = nil
             metrics.classes.set(classes.count)
         }
         metrics.connections.set(subscribers.count)
@@ -205,16 +226,17 @@ package final class Hub: EndOfTurnWork {
     private func push(to members: SubscriptionClass, from start: UInt64) {
         let end = window.endOrdinal
         pieces.removeAll()
+        piecesOwners.removeAll(keepingCapacity: true)
         var eventCount = 0
         var ordinal = start
         while ordinal < end, pieces.count < PieceList.countMax {
             let batch = window[ordinal]
             slices.removeAll(keepingCapacity: true)
-            let events = batch.appendSlices(
-                for: members.subscription, after: .zero, to: &slices)
+            let rendering = members.render(batch, after: .zero, to: &slices)
             guard pieces.count + slices.count <= PieceList.countMax else { break }
-            eventCount += events
-            for slice in slices { pieces.append(slice, of: batch.frames) }
+            eventCount += rendering.eventCount
+            hold(rendering, of: batch)
+            for slice in slices { pieces.append(slice, of: rendering.bytes) }
             ordinal += 1
         }
         let prepared = ordinal
@@ -267,6 +289,11 @@ package final class Hub: EndOfTurnWork {
             advance(subscriber, by: taken)
             block(subscriber)
         }
+    }
+
+    /// Keeps a chunk alive until the next list of pieces is begun.
+    private func hold(_ rendering: SubscriptionClass.Rendering, of batch: EventBatch) {
+        if rendering.bytes !== batch.frames { piecesOwners.append(rendering.bytes) }
     }
 
     private func place(_ subscriber: Subscriber, before ordinal: UInt64) {
@@ -414,7 +441,8 @@ package final class Hub: EndOfTurnWork {
     /// - Returns: The number of bytes collected.
     private func gather(_ subscriber: Subscriber) -> Int {
         pieces.removeAll()
-        let subscription = subscriber.subscriptionClass.subscription
+        piecesOwners.removeAll(keepingCapacity: true)
+        let members = subscriber.subscriptionClass
         var skip = subscriber.sentBytes
         var cursor = subscriber.cursor
         var step = 0
@@ -422,13 +450,14 @@ package final class Hub: EndOfTurnWork {
             let batch = batch(of: subscriber, steps: step)
         {
             slices.removeAll(keepingCapacity: true)
-            _ = batch.appendSlices(for: subscription, after: cursor, to: &slices)
+            let rendering = members.render(batch, after: cursor, to: &slices)
             if pieces.isEmpty, slices.isEmpty {
                 passBatch(subscriber, batch)
                 cursor = subscriber.cursor
                 continue
             }
             guard pieces.isEmpty || pieces.count + slices.count <= PieceList.countMax else { break }
+            hold(rendering, of: batch)
             for slice in slices {
                 guard pieces.count < PieceList.countMax else { break }
                 guard skip < slice.count else {
@@ -437,7 +466,7 @@ package final class Hub: EndOfTurnWork {
                 }
                 let start = slice.lowerBound + skip
                 skip = 0
-                pieces.append(start..<slice.upperBound, of: batch.frames)
+                pieces.append(start..<slice.upperBound, of: rendering.bytes)
             }
             if slices.count > PieceList.countMax { break }
             cursor = batch.lastID
@@ -474,13 +503,12 @@ package final class Hub: EndOfTurnWork {
 
     /// Moves the cursor by bytes that the socket took.
     private func advance(_ subscriber: Subscriber, by count: Int) {
-        let subscription = subscriber.subscriptionClass.subscription
+        let members = subscriber.subscriptionClass
         var left = count + subscriber.sentBytes
         subscriber.sentBytes = 0
         while left > 0, let batch = batch(of: subscriber, steps: 0) {
             slices.removeAll(keepingCapacity: true)
-            let events = batch.appendSlices(
-                for: subscription, after: subscriber.cursor, to: &slices)
+            let rendering = members.render(batch, after: subscriber.cursor, to: &slices)
             let size = slices.reduce(0) { $0 + $1.count }
             guard left >= size else {
                 subscriber.sentBytes = left
@@ -488,7 +516,7 @@ package final class Hub: EndOfTurnWork {
                 return
             }
             left -= size
-            metrics.eventsDelivered.add(events)
+            metrics.eventsDelivered.add(rendering.eventCount)
             passBatch(subscriber, batch)
         }
     }
@@ -550,7 +578,7 @@ package final class Hub: EndOfTurnWork {
         for subscriber in quiet {
             // A comment without an empty line: clients that treat every empty line as an event
             // see none.
-            subscriber.preamble += Array(":\n".utf8)
+            subscriber.preamble += subscriber.subscriptionClass.own(Self.heartbeat)
             if flushPreamble(subscriber) { metrics.heartbeats.add() }
         }
         sweepPosition = (sweepPosition + 1) % Self.sweepShares
@@ -564,9 +592,8 @@ package final class Hub: EndOfTurnWork {
         guard case .window(let ordinal) = subscriber.source, ordinal < window.firstOrdinal,
             let batch = subscriber.held
         else { return }
-        let subscription = subscriber.subscriptionClass.subscription
-        let (rest, cursor) = batch.remainder(
-            for: subscription, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
+        let (rest, cursor) = subscriber.subscriptionClass.remainder(
+            batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
         subscriber.preamble += rest
         subscriber.cursor = cursor
         subscriber.sentBytes = 0

@@ -57,13 +57,3 @@ final class Subscriber {
         self.cursor = cursor
     }
 }
-
-/// The connections of one loop that want the same. A filter runs once for all of them.
-///
-/// View: shard. Threads: its loop's.
-final class SubscriptionClass {
-    let subscription: Subscription
-    var members: [Subscriber] = []
-
-    init(_ subscription: Subscription) { self.subscription = subscription }
-}

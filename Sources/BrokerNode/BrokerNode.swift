@@ -10,9 +10,10 @@ import JSONFields
 import KafkaClient
 package import NodeConfiguration
 package import Observability
-import PosixIO
+package import PosixIO
 import Reactor
 import RedisClient
+import TLSEngine
 
 /// Why a node could not start.
 package struct BrokerNodeError: Error, Sendable, CustomStringConvertible {
@@ -77,7 +78,7 @@ package final class BrokerNode {
                     "limits.connections is more than the descriptor limit allows",
                     LogField("wanted", wanted), LogField("admitted", possible))
             }
-            context = NodeContext(
+            context = try NodeContext(
                 configuration: configuration, directory: directory,
                 connectionsMax: connectionsMax, log: log)
             let loops = configuration.server.loops
@@ -103,22 +104,29 @@ package final class BrokerNode {
     /// Listens, and begins to look for Redis and Kafka. Returns at once: a node whose servers are
     /// away waits for them and says so in its log and on `/readyz`.
     package func start() throws(BrokerNodeError) {
-        let addresses = try listenAddresses()
+        let server = context.configuration.server
+        let wanted =
+            try listenAddresses(server.listen, "server.listen", speakTLS: false)
+            + listenAddresses(server.tlsListen, "server.tls_listen", speakTLS: true)
         for loop in serving + [ingestLoop, tailLoop] { loop.start() }
-        try startServing(addresses)
+        try startServing(wanted)
         let redis = try redisSettings()
         try startTail(redis)
         try startIngest(redis)
         log.notice(
-            "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")))
+            "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")),
+            LogField("tls", encryptedAddresses.map(\.description).joined(separator: ",")))
     }
 
-    private func listenAddresses() throws(BrokerNodeError) -> [SocketAddress] {
+    /// - Parameter key: Names the setting that `texts` come from.
+    private func listenAddresses(
+        _ texts: [String], _ key: String, speakTLS: Bool
+    ) throws(BrokerNodeError) -> [ListenAddress] {
         var addresses: [SocketAddress] = []
-        for text in context.configuration.server.listen {
+        for text in texts {
             guard let colon = text.lastIndex(of: ":"),
                 let port = UInt16(text[text.index(after: colon)...])
-            else { throw BrokerNodeError(detail: "server.listen \"\(text)\" is no host:port") }
+            else { throw BrokerNodeError(detail: "\(key) \"\(text)\" is no host:port") }
             let host = String(text[..<colon]).trimmingBrackets
             do {
                 addresses += try SocketAddress.resolve(host: host, port: port).prefix(1)
@@ -129,25 +137,35 @@ package final class BrokerNode {
                 try probe.close()
             } catch let error as Errno where error.code == EADDRINUSE {
                 throw BrokerNodeError(
-                    detail: "\(text) is in use by another process; choose another server.listen")
+                    detail: "\(text) is in use by another process; choose another \(key)")
             } catch {
                 throw BrokerNodeError(detail: "cannot listen on \(text): \(error)")
             }
         }
-        return addresses
+        return addresses.map { ListenAddress($0, speaksTLS: speakTLS) }
     }
 
-    private func startServing(_ addresses: [SocketAddress]) throws(BrokerNodeError) {
+    /// Where the node listens, once started. A port that was 0 is the one the kernel chose.
+    package private(set) var addresses: [SocketAddress] = []
+    /// The same for TLS.
+    package private(set) var encryptedAddresses: [SocketAddress] = []
+
+    private func startServing(_ wanted: [ListenAddress]) throws(BrokerNodeError) {
+        var addresses = wanted
         for loop in serving {
             let context = context
             let shard = LoopBound(NodeShard(loop: loop, context: context), on: loop)
             shards.append(shard)
-            _ = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let asked = addresses
+            // The first loop finds out what port 0 means; the others share it.
+            addresses = try Self.furnish(loop) { () throws(BrokerNodeError) in
                 do throws(HTTPServerError) {
-                    try shard.value.listen(on: addresses)
+                    return try shard.value.listen(on: asked)
                 } catch { throw BrokerNodeError(detail: error.detail) }
             }
         }
+        self.addresses = addresses.filter { !$0.speaksTLS }.map(\.address)
+        encryptedAddresses = addresses.filter(\.speaksTLS).map(\.address)
     }
 
     private func redisSettings() throws(BrokerNodeError) -> RedisSettings {
@@ -159,10 +177,23 @@ package final class BrokerNode {
             settings.clientName = "rivulet-\(context.configuration.node.id)"
             settings.commandTimeout = section.timeout
             settings.connectTimeout = section.timeout
+            if settings.usesTLS { settings.tls = try redisTrust(section) }
             return settings
         } catch {
             throw BrokerNodeError(detail: "redis.url: \(error.detail)")
         }
+    }
+
+    private func redisTrust(_ section: RedisSection) throws(RedisError) -> TLSClientContext {
+        var trust = TLSClientSettings()
+        trust.authorityFile = section.tlsAuthority
+        trust.verifiesServer = section.tlsVerify
+        if !section.tlsVerify {
+            log.warning("redis.tls_verify is off: anybody in between can read and change all")
+        }
+        do throws(TLSError) {
+            return try TLSClientContext(trust)
+        } catch { throw RedisError(.settingInvalid, error.detail) }
     }
 
     // MARK: - Tail
@@ -295,6 +326,17 @@ package final class BrokerNode {
                     on: loop)
             } catch { throw BrokerNodeError(detail: error.description) }
         }
+    }
+
+    // MARK: - Reload
+
+    /// Reads again what may change while the node runs: the TLS certificate and its key. Live
+    /// connections go on as they are. Any thread may call it, one at a time.
+    package func reload() {
+        guard let tls = context.tls else {
+            return log.notice("nothing to reload: no address speaks TLS")
+        }
+        tls.reload()
     }
 
     // MARK: - Stop

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import Compression
 import HTTP1Wire
 import HTTPServer
 import History
@@ -10,6 +11,7 @@ import NodeConfiguration
 import Observability
 import PosixIO
 import RedisClient
+import TLSEngine
 
 /// What all loops of a node share: settings, the channels, counters.
 ///
@@ -21,6 +23,8 @@ final class NodeContext: Sendable {
     let status: NodeStatus
     let httpSettings: HTTPServerSettings
     let httpMetrics: HTTPServerMetrics
+    /// `nil` where no address speaks TLS.
+    let tls: NodeTLS?
     let budget: ConnectionBudget
     let hubSettings: Hub.Settings
     let log: Logger
@@ -30,9 +34,10 @@ final class NodeContext: Sendable {
     let redisMetrics: RedisMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
+    /// - Throws: Where the files that TLS needs cannot be used.
     init(
         configuration: Configuration, directory: ChannelDirectory, connectionsMax: Int, log: Logger
-    ) {
+    ) throws(TLSError) {
         self.configuration = configuration
         self.directory = directory
         self.log = log
@@ -52,7 +57,10 @@ final class NodeContext: Sendable {
         )
         http.headerTimeout = server.headerTimeout
         http.idleTimeout = server.idleTimeout
+        if !server.http2 { http.http2 = nil }
         httpSettings = http
+        tls = try NodeTLS(
+            server, protocols: http.applicationProtocols, registry, log.named("tls"))
         hubSettings = Hub.Settings(
             heartbeat: server.heartbeat, stuckAfter: server.stuckTimeout, retry: server.retry,
             windowBytes: configuration.limits.hotWindowBytes)
@@ -140,6 +148,17 @@ final class NodeContext: Sendable {
 
 /// The configuration in the words of the rooms below.
 extension NodeContext {
+    /// The codings that streams may have, in the node's order of preference: gzip first, because
+    /// every client that says it decodes it does so for streams in pieces.
+    var codings: [ContentCoding] {
+        switch configuration.server.compression {
+        case .off: []
+        case .gzip: [.gzip]
+        case .zstd: [.zstd]
+        case .all: [.gzip, .zstd]
+        }
+    }
+
     var kafkaSettings: KafkaSettings {
         let kafka = configuration.kafka
         return KafkaSettings(

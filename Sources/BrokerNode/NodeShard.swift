@@ -3,6 +3,7 @@
 
 package import BrokerCore
 package import CLinux
+import Compression
 import EventStreamWire
 import HTTP1Wire
 package import HTTPServer
@@ -37,15 +38,22 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         self.context = context
     }
 
-    func listen(on addresses: [SocketAddress]) throws(HTTPServerError) {
-        for address in addresses {
+    /// Listens on each of `wanted`. Returns the same with the addresses that they came to.
+    func listen(on wanted: [ListenAddress]) throws(HTTPServerError) -> [ListenAddress] {
+        var bound: [ListenAddress] = []
+        for address in wanted {
             let listener = HTTPListener(
-                loop: loop, address: address, settings: context.httpSettings, handler: self,
-                metrics: context.httpMetrics, admission: context.budget,
+                loop: loop, address: address.address, settings: context.httpSettings,
+                handler: self, metrics: context.httpMetrics, admission: context.budget,
+                encryption: address.speaksTLS ? context.tls?.encryption : nil,
                 log: context.log.named("http"))
             try listener.start()
             listeners.append(listener)
+            bound.append(
+                ListenAddress(
+                    listener.localAddress ?? address.address, speaksTLS: address.speaksTLS))
         }
+        return bound
     }
 
     /// The node has its place in history: streams can be served from here on.
@@ -90,7 +98,8 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     ]
 
     private func openStream(
-        _ exchange: HTTPExchange, _ subscription: Subscription, after cursor: EventID?
+        _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
+        after cursor: EventID?
     ) {
         guard let hub else {
             exchange.respond(
@@ -107,10 +116,18 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 headers: [("Retry-After", "1")])
             return
         }
-        guard let stream = exchange.openStream(headers: Self.streamHeaders, observer: self) else {
-            return
+        var headers = Self.streamHeaders
+        var form = StreamForm.plain
+        if !context.codings.isEmpty {
+            headers.append(("Vary", "Accept-Encoding"))
+            let accepted = request.head.headers.all("Accept-Encoding").joined(separator: ",")
+            if let coding = ContentCoding.choose(accepting: accepted, among: context.codings) {
+                headers.append(("Content-Encoding", coding.rawValue))
+                form = .coded(coding)
+            }
         }
-        let key = hub.subscribe(stream, to: subscription, after: cursor)
+        guard let stream = exchange.openStream(headers: headers, observer: self) else { return }
+        let key = hub.subscribe(stream, to: subscription, as: form, after: cursor)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
     }
 
@@ -140,7 +157,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
             let parameters = try Self.parameters(request)
             let cursor = try Self.cursor(request, parameters)
             let subscription = try subscription(path, parameters)
-            openStream(exchange, subscription, after: cursor)
+            openStream(request, exchange, subscription, after: cursor)
         } catch {
             exchange.respond(error.problem)
         }
@@ -222,5 +239,16 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                     detail: error.detail, parameter: error.parameter, given: error.given,
                     accepted: error.accepted))
         }
+    }
+}
+
+/// An address to listen on, and what is spoken there.
+struct ListenAddress: Sendable {
+    let address: SocketAddress
+    let speaksTLS: Bool
+
+    init(_ address: SocketAddress, speaksTLS: Bool) {
+        self.address = address
+        self.speaksTLS = speaksTLS
     }
 }

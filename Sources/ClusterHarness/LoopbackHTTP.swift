@@ -20,8 +20,15 @@ package struct HTTPAnswer: Sendable {
 package enum LoopbackHTTP {
     /// What a peer sent back until it closed, or until the time was over.
     package struct Exchange: Sendable {
+        package enum End: Sendable {
+            case closed
+            /// As a peer closes that has unread bytes, or that died.
+            case reset
+            case stillOpen
+        }
+
         package let received: [UInt8]
-        package let wasClosed: Bool
+        package let end: End
 
         package var text: String { String(decoding: received, as: UTF8.self) }
     }
@@ -48,11 +55,12 @@ package enum LoopbackHTTP {
         // A server that refuses may close before it has taken everything.
         try? send(bytes, over: socket, until: deadline)
         var received: [UInt8] = []
-        while let piece = try read(from: socket, until: deadline) {
-            if piece.isEmpty { return Exchange(received: received, wasClosed: true) }
-            received += piece
+        while true {
+            switch read(from: socket, until: deadline) {
+            case .bytes(let piece): received += piece
+            case .ended(let end): return Exchange(received: received, end: end)
+            }
         }
-        return Exchange(received: received, wasClosed: false)
     }
 
     // MARK: - Parts
@@ -94,20 +102,24 @@ package enum LoopbackHTTP {
         }
     }
 
-    /// Some bytes, none at the end of the stream, `nil` where the time is over.
+    private enum ReadOutcome {
+        case bytes([UInt8])
+        case ended(Exchange.End)
+    }
+
     private static func read(
         from socket: borrowing OwnedDescriptor, until deadline: MonotonicTime
-    ) throws(ClusterHarnessError) -> [UInt8]? {
-        guard isReady(socket, POLLIN, until: deadline) else { return nil }
+    ) -> ReadOutcome {
+        guard isReady(socket, POLLIN, until: deadline) else { return .ended(.stillOpen) }
         var buffer = [UInt8](repeating: 0, count: 65_536)
         let outcome = unsafe buffer.withUnsafeMutableBytes {
             unsafe StreamSocket.read(socket.number, into: $0)
         }
-        switch outcome {
-        case .transferred(let count): return Array(buffer.prefix(count))
-        // A reset is how a peer closes that has unread bytes.
-        case .endOfFile, .failed: return []
-        case .wouldBlock: return nil
+        return switch outcome {
+        case .transferred(let count): .bytes(Array(buffer.prefix(count)))
+        case .endOfFile: .ended(.closed)
+        case .failed: .ended(.reset)
+        case .wouldBlock: .bytes([])
         }
     }
 
@@ -117,7 +129,7 @@ package enum LoopbackHTTP {
         var received: [UInt8] = []
         var parser = HTTP1ResponseParser(method: .get)
         while true {
-            guard let piece = try read(from: socket, until: deadline), !piece.isEmpty else {
+            guard case .bytes(let piece) = read(from: socket, until: deadline) else {
                 throw ClusterHarnessError(.noAnswer, "no complete answer: \(received.count) bytes")
             }
             received += piece
@@ -153,7 +165,7 @@ package enum LoopbackHTTP {
             case .chunked where decoder.isComplete: return decoded.bytes
             default: break
             }
-            guard let piece = try? read(from: socket, until: deadline), !piece.isEmpty else {
+            guard case .bytes(let piece) = read(from: socket, until: deadline) else {
                 return head.body == .chunked ? decoded.bytes : raw
             }
             raw += piece

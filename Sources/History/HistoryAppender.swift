@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import PosixIO
 package import RedisClient
 
 /// How long history keeps what, from the configuration.
@@ -32,8 +33,8 @@ package final class HistoryAppender {
         self.connection = connection
         self.keys = keys
         windowEvents = retention.windowEvents
-        windowMilliseconds = max(1, Int64(retention.windowAge.components.seconds) * 1000)
-        indexMilliseconds = max(1, Int64(retention.indexAge.components.seconds) * 1000)
+        windowMilliseconds = max(1, retention.windowAge.wholeMilliseconds)
+        indexMilliseconds = max(1, retention.indexAge.wholeMilliseconds)
     }
 
     /// Appends one batch. After a failure it may be sent again as it is, by anybody.
@@ -67,8 +68,15 @@ package final class HistoryAppender {
         }
     }
 
+    /// The offsets that a mark may be: what a script's numbers hold exactly, -1 for none. A node
+    /// calculates with marks, and no text that Redis holds may bring it down.
+    private static let marks: ClosedRange<Int64> = -1...(1 << 53)
+
     private static func outcome(_ reply: RedisReplyView) -> Result<AppendOutcome, RedisError> {
-        let mark = reply[1].integer ?? -1
+        guard let mark = reply[1].integer, marks.contains(mark) else {
+            return .failure(
+                RedisError(.serverReplied, "the append script answered \(reply.copy())"))
+        }
         switch reply[0].integer {
         case 0: return .success(.alreadyThere(highWater: mark))
         case 1: return .success(.overlaps(highWater: mark))
@@ -98,17 +106,28 @@ package final class HistoryAppender {
             case .success(let reply):
                 var marks: [Int64?] = []
                 for index in 0..<partitions.count {
-                    marks.append(reply[index].text.flatMap { Int64($0) })
+                    let text = reply[index].text
+                    let mark = text.flatMap { Int64($0) }
+                    guard text == nil || mark.map({ $0 >= 0 && Self.marks.contains($0) }) == true
+                    else {
+                        let place = "\(topic)[\(partitions[index])]"
+                        let what = "\"\(text ?? "")\" is no offset"
+                        let error = RedisError(
+                            .serverReplied, "the high-water offset of \(place): \(what)")
+                        return completion(.failure(error))
+                    }
+                    marks.append(mark)
                 }
                 completion(.success(marks))
             }
         }
     }
 
-    /// Forgets the high-water offset of a partition whose topic was made anew.
+    /// Forgets the high-water offset of a partition whose topic was made anew. False where there
+    /// is one that is not the one `seen`; it was left then.
     package func forgetHighWater(
         of topic: String, partition: Int32, seen: Int64,
-        _ completion: @escaping (Result<Void, RedisError>) -> Void
+        _ completion: @escaping (Result<Bool, RedisError>) -> Void
     ) {
         var command = RedisCommand(
             script: HistoryScripts.forgetHighWater, keys: [keys.highWater(topic)])
@@ -117,7 +136,7 @@ package final class HistoryAppender {
         connection.send(command) { result in
             switch result {
             case .failure(let error): completion(.failure(error))
-            case .success: completion(.success(()))
+            case .success(let reply): completion(.success(reply.integer == 1))
             }
         }
     }

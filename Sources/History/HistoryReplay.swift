@@ -179,13 +179,21 @@ package final class HistoryReplay: ReplaySource {
         var floor: EventID?
         for (index, topic) in question.topics.enumerated() {
             let part = reply[index + 2]
-            if let mark = try? EventID.parse(part[0].bytes), mark <= through {
-                floor = max(floor ?? mark, mark)
-            }
+            if let mark = try? EventID.parse(part[0].bytes) { floor = max(floor ?? mark, mark) }
             let route = directory.route(for: topic)
+            var previous = cursor
             for place in 0..<part[2].count {
-                guard let entry = WindowEntry(part[2][place]) else { continue }
-                guard entry.lastID <= through else { break }
+                guard let lastID = try? EventID.parse(part[2][place][0].bytes) else { continue }
+                guard lastID <= through else { break }
+                defer { previous = lastID }
+                guard let entry = WindowEntry(part[2][place]) else {
+                    log.error(
+                        "a history entry has no content", LogField("topic", topic),
+                        LogField("id", lastID))
+                    let notice = GapNotice(from: previous, to: lastID, reason: .unreadable)
+                    batches.append(notice.batch)
+                    continue
+                }
                 let batch = WindowEntry.encode(
                     part[2][place][1][7].bytes, entry, topic: topic, route: route,
                     with: state.encoder, layout: &state.layout, isReplay: true
@@ -199,11 +207,33 @@ package final class HistoryReplay: ReplaySource {
                 batches.append(batch)
             }
         }
-        if let floor {
-            metrics.gaps.add()
-            batches.append(GapNotice(from: cursor, to: floor, reason: .trimmed).batch)
-        }
         batches.sort { $0.lastID < $1.lastID }
+        if let floor, let end = Self.gapEnd(floor, batches, after: cursor, through: through) {
+            metrics.gaps.add()
+            batches.append(GapNotice(from: cursor, to: end, reason: .trimmed).batch)
+            batches.sort { $0.lastID < $1.lastID }
+        }
         return .page(batches: batches, through: through)
+    }
+
+    /// Where the notice of a gap belongs in a page; `nil` where the page misses nothing.
+    ///
+    /// That is the floor. Where the floor lies behind the page, a later page will tell of it; what
+    /// this page misses ends at the latest before the last batch that does not follow the one
+    /// before it, in a place that no event of the page has.
+    private static func gapEnd(
+        _ floor: EventID, _ batches: [EventBatch], after cursor: EventID, through: EventID
+    ) -> EventID? {
+        guard floor > through else { return floor }
+        var end: EventID?
+        var previous = cursor
+        for batch in batches {
+            let before = EventID(
+                milliseconds: batch.firstID.milliseconds,
+                sequence: max(1, batch.firstID.sequence) - 1)
+            if before > previous, before.sequence != previous.sequence { end = before }
+            previous = batch.lastID
+        }
+        return end
     }
 }

@@ -64,7 +64,9 @@ package enum HistoryScripts {
             if moved then
               local fms, fn = string.match(floorid, '^(%d+)-(%d+)$')
               redis.call('XTRIM', KEYS[2], 'MINID', string.format('%s-%.0f', fms, tonumber(fn) + 1))
-              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', now - tonumber(ARGV[10])))
+              -- Never beyond the floor: what the window still holds is counted by the index.
+              local cut = math.min(now - tonumber(ARGV[10]), tonumber(fms))
+              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', cut))
             end
             return {3, ms, n}
             """)
@@ -79,6 +81,10 @@ package enum HistoryScripts {
 
     /// One page of the window after a cursor: for each topic the entries, whether more follow, and
     /// the floor where it lies after the cursor, which says that events in between are gone.
+    ///
+    /// The budget is for each topic; the entry that reaches it is the last one, so a page is no
+    /// larger than the budget and one entry a topic. Nothing follows a cursor beyond the tip, and
+    /// Redis would refuse the largest of all IDs as a start.
     package static let page = RedisScript(
         name: "page",
         body: """
@@ -86,6 +92,8 @@ package enum HistoryScripts {
             local ms, n = tonumber(ARGV[1]), tonumber(ARGV[2])
             local budget = tonumber(ARGV[3])
             local reply = {seq[1] or '0', seq[2] or '0'}
+            local tipms, tipn = tonumber(reply[1]), tonumber(reply[2])
+            local beyond = ms > tipms or (ms == tipms and n >= tipn)
             for key = 2, #KEYS, 2 do
               local floor = redis.call('HGET', KEYS[key + 1], 'id') or '0-0'
               local fms, fn = string.match(floor, '^(%d+)-(%d+)$')
@@ -93,14 +101,18 @@ package enum HistoryScripts {
               if fms < ms or (fms == ms and fn <= n) then floor = '' end
               local entries, bytes, more = {}, 0, 1
               local start = '(' .. ARGV[1] .. '-' .. ARGV[2]
+              if beyond then more, bytes = 0, budget end
               while bytes < budget do
                 local got = redis.call('XRANGE', KEYS[key], start, '+', 'COUNT', 16)
+                local taken = 0
                 for _, entry in ipairs(got) do
+                  if bytes >= budget then break end
+                  taken = taken + 1
                   entries[#entries + 1] = entry
-                  bytes = bytes + #entry[2][8] + 64
+                  bytes = bytes + #(entry[2][8] or '') + 64
                   start = '(' .. entry[1]
                 end
-                if #got < 16 then more = 0 break end
+                if taken == #got and taken < 16 then more = 0 break end
               end
               reply[#reply + 1] = {floor, more, entries}
             end
@@ -108,11 +120,13 @@ package enum HistoryScripts {
             """)
 
     /// Forgets a high-water offset, if it is still the one the caller saw: the topic was deleted
-    /// and made again.
+    /// and made again. Replies 1 where there is none afterwards, 0 where there is another one.
     package static let forgetHighWater = RedisScript(
         name: "forget-high-water",
         body: """
-            if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+            local mark = redis.call('HGET', KEYS[1], ARGV[1])
+            if not mark then return 1 end
+            if mark ~= ARGV[2] then return 0 end
             return redis.call('HDEL', KEYS[1], ARGV[1])
             """)
 }

@@ -55,8 +55,11 @@ package final class HistoryTail {
         }
     }
 
-    /// Entries of one stream in one read. At 256 KiB an entry it bounds a read to 8 MiB a topic.
-    private static let entriesPerRead = 32
+    /// Entries of one stream in one read, where they are small.
+    private static let entriesPerReadMax = 32
+    /// Bytes of events in one reply from which on the next read asks for fewer entries. An eighth
+    /// of what a connection takes, because the next entries may be larger.
+    private static let bytesPerRead = 8 << 20
     /// How long a read may wait in Redis when all is well, and when something is missing.
     private static let blockMilliseconds = 1000
     private static let blockMillisecondsWithHole = 10
@@ -77,6 +80,9 @@ package final class HistoryTail {
     private var topics: [String] = []
     private var newsPosition = "0-0"
     private var isReading = false
+    /// Adapts to the size of the entries: a reply larger than the connection takes would be asked
+    /// for, and lost, for ever.
+    private var entriesPerRead = entriesPerReadMax
     private var layout = BatchLayout()
     package private(set) var lastRead = MonotonicTime.now
     private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
@@ -179,7 +185,7 @@ package final class HistoryTail {
         let block = merge.hasHole ? Self.blockMillisecondsWithHole : Self.blockMilliseconds
         var command = RedisCommand("XREAD", reserving: 128 + topics.count * 96)
         command.append("COUNT")
-        command.append(Self.entriesPerRead)
+        command.append(entriesPerRead)
         command.append("BLOCK")
         command.append(block)
         command.append("STREAMS")
@@ -194,6 +200,7 @@ package final class HistoryTail {
             switch result {
             case .failure(let error):
                 log.debug("a read of history failed", LogField("error", error))
+                if error.code != .notConnected { entriesPerRead = 1 }
                 loop.schedule(retryTimer, after: .milliseconds(100))
             case .success(let reply):
                 lastRead = .now
@@ -206,28 +213,35 @@ package final class HistoryTail {
     private func take(_ reply: RedisReplyView) {
         guard var merge else { return }
         var entries: [TailMerge<EventBatch?>.Entry] = []
-        var isComplete = true
+        var bytes = 0
         for index in 0..<reply.count {
             let stream = reply[index]
             let name = stream[0].text ?? ""
             let items = stream[1]
-            if items.count >= Self.entriesPerRead { isComplete = false }
             if name == keys.news {
                 takeNews(items, position: merge.lastID)
-                // A stream that was just added has not been read yet.
-                isComplete = false
                 continue
             }
             let topic = String(name.dropFirst(keys.window("").count))
             let route = directory.route(for: topic)
             for place in 0..<items.count {
+                bytes += items[place][1][7].bytes.count
                 guard let entry = decode(items[place], topic: topic, route: route) else { continue }
                 entries.append(entry)
             }
         }
-        let outputs = merge.take(entries, wasComplete: isComplete)
+        adaptReads(to: bytes)
+        let outputs = merge.take(entries)
         self.merge = merge
         pass(on: outputs)
+    }
+
+    private func adaptReads(to bytes: Int) {
+        if bytes > Self.bytesPerRead {
+            entriesPerRead = max(1, entriesPerRead / 2)
+        } else if bytes <= Self.bytesPerRead / 2 {
+            entriesPerRead = min(Self.entriesPerReadMax, entriesPerRead * 2)
+        }
     }
 
     private func takeNews(_ items: RedisReplyView, position: EventID) {

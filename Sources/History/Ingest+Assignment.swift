@@ -60,6 +60,7 @@ extension Ingest {
             positions.append((partition, mark.map { .at($0 + 1) } ?? .committed))
         }
         consumer.completeAssignment(positions)
+        pauseIfPaused(partitions)
         partitionsChanged()
         log.info(
             "reading partitions", LogField("added", partitions.count),
@@ -117,7 +118,7 @@ extension Ingest {
                 "Kafka's retention deleted records before they were read",
                 LogField("partition", partition), LogField("from", offset),
                 LogField("to", marks.low - 1))
-            slot.ingest.restart(at: marks.low, highWater: slot.ingest.highWater)
+            restart(slot, at: marks.low, highWater: slot.ingest.highWater)
             consumer?.reposition(partition, to: .at(marks.low))
         } else {
             consumer?.reposition(partition, to: .at(offset))
@@ -135,12 +136,30 @@ extension Ingest {
             of: slot.partition.topic, partition: slot.partition.partition, seen: seen
         ) { [weak self] result in
             guard let self, slots[slot.partition] === slot else { return }
-            guard case .success = result else {
-                offsetOutOfRange(slot.partition, marks.high + 1)
+            switch result {
+            case .success(true):
+                restart(slot, at: marks.low, highWater: -1)
+                consumer?.reposition(slot.partition, to: .at(marks.low))
+            case .success(false), .failure: findStart(of: slot)
+            }
+        }
+    }
+
+    /// Somebody else has moved the mark, or Redis did not answer: the mark is read anew, and Kafka
+    /// says once more whether it holds what follows.
+    private func findStart(of slot: Slot) {
+        let partition = slot.partition
+        appender.highWaters(of: partition.topic, partitions: [partition.partition]) {
+            [weak self] result in
+            guard let self, slots[partition] === slot else { return }
+            guard case .success(let marks) = result else {
+                let timer = LoopTimer { [weak self] in self?.findStart(of: slot) }
+                loop.schedule(timer, after: .seconds(1))
                 return
             }
-            slot.ingest.restart(at: marks.low, highWater: -1)
-            consumer?.reposition(slot.partition, to: .at(marks.low))
+            let mark = marks[0]
+            restart(slot, at: (mark ?? -1) + 1, highWater: mark ?? -1)
+            consumer?.reposition(partition, to: mark.map { .at($0 + 1) } ?? .beginning)
         }
     }
 }

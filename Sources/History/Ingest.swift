@@ -54,6 +54,11 @@ package struct IngestSettings: Sendable {
     /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
     /// event without limit.
     static let headersMax = 32
+    /// The value, and the key, that a dead letter holds whole. Both together stay below the
+    /// megabyte that brokers take by default.
+    static let deadLetterBytesMax = 400 << 10
+    /// What is kept of a larger one.
+    static let deadLetterSample = 1024
 }
 
 /// How far this node's own tail has come.
@@ -182,7 +187,7 @@ package final class Ingest: ReadinessHandler {
             try consumer.subscribe(topics: settings.topics, patterns: settings.patterns)
             registration = try register(consumer)
             self.consumer = consumer
-            descriptorIsReady(.readable)
+            drain()
         } catch {
             lastError = error.description
             log.error("cannot join the consumer group", LogField("error", error))
@@ -223,7 +228,9 @@ package final class Ingest: ReadinessHandler {
 
     // MARK: - Records in
 
-    package func descriptorIsReady(_ readiness: Readiness) {
+    package func descriptorIsReady(_ readiness: Readiness) { drain() }
+
+    private func drain() {
         guard let consumer, !isHolding else { return }
         let more = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
             switch event {
@@ -261,6 +268,8 @@ package final class Ingest: ReadinessHandler {
         }
         guard slot.ingest.isNew(record.offset) else { return }
         markDirty(slot)
+        let before = slot.ingest.heldBytes
+        defer { heldBytes += slot.ingest.heldBytes - before }
         guard let value = record.value else {
             metrics.tombstones.add()
             slot.ingest.skip(offset: record.offset, awaitingDeadLetter: false)
@@ -275,7 +284,6 @@ package final class Ingest: ReadinessHandler {
                     headers.append((Self.copy(name), []))
                 }
             }
-            let before = slot.ingest.heldBytes
             if let key = record.key {
                 slot.ingest.collect(
                     offset: record.offset, timestamp: record.timestamp, key: key, hasKey: true,
@@ -285,96 +293,25 @@ package final class Ingest: ReadinessHandler {
                     offset: record.offset, timestamp: record.timestamp,
                     key: value.extracting(0..<0), hasKey: false, headers: headers, value: value)
             }
-            heldBytes += slot.ingest.heldBytes - before
             return
         }
         let isSent = sendDeadLetter(record, value, reason, slot)
         slot.ingest.skip(offset: record.offset, awaitingDeadLetter: isSent)
     }
 
-    private static func copy(_ span: Span<UInt8>) -> [UInt8] {
+    static func copy(_ span: Span<UInt8>) -> [UInt8] {
         unsafe span.withUnsafeBufferPointer { unsafe Array($0) }
     }
 
-    private func markDirty(_ slot: Slot) {
+    func markDirty(_ slot: Slot) {
         guard !slot.isDirty else { return }
         slot.isDirty = true
         dirty.append(slot)
     }
 
-    // MARK: - Dead letters
-
-    private func reasonForDeadLetter(_ value: Span<UInt8>) -> (DeadLetterReason, String)? {
-        switch validator.validate(value) {
-        case .object: return nil
-        case .notAnObject: return (.notAnObject, "valid JSON, but not an object")
-        case .tooLarge:
-            return (.tooLarge, "\(value.count) bytes, at most \(settings.eventBytesMax)")
-        case .invalidUTF8: return (.invalidUTF8, "not UTF-8")
-        case .malformed(let reason, let offset):
-            let place = offset.map { " at byte \($0)" } ?? ""
-            return (.malformed, reason.explanation + place)
-        }
-    }
-
-    /// Writes a record that is no event to the dead-letter topic. True where an answer will come.
-    private func sendDeadLetter(
-        _ record: borrowing KafkaRecord, _ value: Span<UInt8>, _ reason: (DeadLetterReason, String),
-        _ slot: Slot
-    ) -> Bool {
-        metrics.deadLetters(reason.0).add()
-        var headers: [(name: String, value: [UInt8])] = [
-            ("rivulet-reason", Array(reason.0.rawValue.utf8)),
-            ("rivulet-detail", Array(reason.1.utf8)),
-            ("rivulet-topic", Array(slot.partition.topic.utf8)),
-            ("rivulet-partition", Array("\(record.partition)".utf8)),
-            ("rivulet-offset", Array("\(record.offset)".utf8)),
-        ]
-        // A record too large for an event is likely too large for the dead-letter topic as well;
-        // its place in Kafka says where to find the whole of it.
-        let kept = min(value.count, reason.0 == .tooLarge ? 1024 : value.count)
-        if kept < value.count {
-            headers.append(("rivulet-size", Array("\(value.count)".utf8)))
-        }
-        let bound = LoopBound(self, on: loop)
-        let loop = loop
-        let (partition, generation) = (slot.partition, slot.generation)
-        var keyBytes: [UInt8]?
-        if let key = record.key { keyBytes = Self.copy(key) }
-        do throws(KafkaError) {
-            try producer.produce(
-                topic: settings.deadLetterTopic, key: keyBytes,
-                value: Self.copy(value.extracting(0..<kept)), headers: headers
-            ) { result in
-                loop.post { bound.value.deadLetterAnswered(result, partition, generation) }
-            }
-            return true
-        } catch {
-            deadLetterFailed(error, slot.partition)
-            return false
-        }
-    }
-
-    private func deadLetterAnswered(
-        _ result: Result<KafkaDelivery, KafkaError>, _ partition: TopicPartition, _ generation: Int
-    ) {
-        if case .failure(let error) = result { deadLetterFailed(error, partition) }
-        guard let slot = slots[partition], slot.generation == generation else { return }
-        slot.ingest.deadLetterSettled()
-        markDirty(slot)
-        dispatch()
-    }
-
-    private func deadLetterFailed(_ error: KafkaError, _ partition: TopicPartition) {
-        metrics.deadLetterFailures.add()
-        log.error(
-            "a record that is no event could not be kept in the dead-letter topic",
-            LogField("partition", partition), LogField("error", error))
-    }
-
     // MARK: - Batches out
 
-    private func dispatch() {
+    func dispatch() {
         let slots = dirty
         dirty.removeAll(keepingCapacity: true)
         for slot in slots {
@@ -463,9 +400,7 @@ package final class Ingest: ReadinessHandler {
     }
 
     private func resend() {
-        for slot in slots.values where slot.ingest.inFlight != nil && !slot.isUnderWay {
-            send(slot)
-        }
+        for slot in slots.values { sendNext(slot) }
     }
 
     // MARK: - Holding back
@@ -502,6 +437,11 @@ package final class Ingest: ReadinessHandler {
         }
     }
 
+    /// Partitions that come while the others are paused are paused too: Redis is behind for all.
+    func pauseIfPaused(_ partitions: [TopicPartition]) {
+        if isPaused { consumer?.pause(partitions) }
+    }
+
     private func watch(_ interest: Interest) {
         guard let registration, let consumer else { return }
         loop.update(registration, descriptor: consumer.readinessDescriptor, to: interest)
@@ -515,6 +455,9 @@ package final class Ingest: ReadinessHandler {
         consumer?.commitStored()
         let lag = consumer?.lag.values.reduce(0, +) ?? 0
         metrics.lag.set(lag)
+        // Where nothing arrives nothing wakes the loop, and a member that does not ask for records
+        // is put out of its group after `max.poll.interval.ms`.
+        drain()
         loop.schedule(commitTimer, after: IngestSettings.commitInterval)
     }
 
@@ -546,6 +489,14 @@ package final class Ingest: ReadinessHandler {
             topic: partition.topic, partition: partition.partition, highWater: highWater ?? -1,
             limits: settings.limits)
         slots[partition] = Slot(partition, generation: generation, ingest: ingest)
+    }
+
+    /// Puts a partition that is being read at another offset; what was collected is dropped.
+    func restart(_ slot: Slot, at offset: Int64, highWater: Int64) {
+        heldBytes -= slot.ingest.heldBytes
+        slot.ingest.restart(at: offset, highWater: highWater)
+        heldBytes += slot.ingest.heldBytes
+        releaseIfDrained()
     }
 
     func partitionsChanged() {

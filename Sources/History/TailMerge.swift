@@ -7,9 +7,13 @@ package import EventStreamWire
 ///
 /// View: node. Does no input or output. Sequence numbers are consecutive over all topics, so the
 /// merge knows exactly when it has everything: a batch goes on once its first number follows the
-/// last one given out. What is missing may still be on its way (another stream hit the read's
-/// COUNT, or belongs to a topic this node has not heard of); only when every stream has been read
-/// to its end twice, with the topics read anew in between, is it lost.
+/// last one given out.
+///
+/// A read returns at least the oldest unread batch of each stream, so with a stream that is read
+/// the next batch is never missing. It is missing where it belongs to a topic that this node has
+/// not heard of. Its topic's name was written before any batch behind it; so once the topics have
+/// been read anew and the next read still does not bring it, it is gone. That takes two reads, and
+/// bounds what waits.
 package struct TailMerge<Payload> {
     package struct Entry {
         /// The ID of the batch's last event.
@@ -37,8 +41,8 @@ package struct TailMerge<Payload> {
     /// The ID of the last event given out.
     package private(set) var lastID: EventID
     private var waiting: [Entry] = []
-    /// A read of every stream to its end has shown the present hole.
-    private var holeIsConfirmed = false
+    /// A read has left the present hole.
+    private var holeWasSeen = false
     /// The topics were read after that.
     private var topicsAreFresh = false
 
@@ -47,17 +51,15 @@ package struct TailMerge<Payload> {
     /// True while batches wait for something before them.
     package var hasHole: Bool { !waiting.isEmpty }
 
-    /// True once a read of every stream to its end has left a hole: read the set of topics, then
-    /// call ``topicsWereRead()``.
-    package var wantsTopics: Bool { holeIsConfirmed && !topicsAreFresh }
+    /// True once a read has left a hole: read the set of topics, then call ``topicsWereRead()``.
+    package var wantsTopics: Bool { holeWasSeen && !topicsAreFresh }
 
     /// The set of topics was read, and all of them are among the streams of the next read.
-    package mutating func topicsWereRead() { topicsAreFresh = holeIsConfirmed }
+    package mutating func topicsWereRead() { topicsAreFresh = holeWasSeen }
 
-    /// Takes what one read of the streams returned.
-    ///
-    /// - Parameter wasComplete: Every stream was read to its end at one instant.
-    package mutating func take(_ entries: [Entry], wasComplete: Bool) -> [Output] {
+    /// Takes what one read of all streams, at one instant, returned: of each of them the oldest
+    /// batches after those that were read before, at least one where there is one.
+    package mutating func take(_ entries: [Entry]) -> [Output] {
         // A batch that is there already (a stream was read again) is not taken twice.
         for entry in entries where entry.lastID > lastID {
             let isKnown = waiting.contains { $0.lastID == entry.lastID }
@@ -68,13 +70,11 @@ package struct TailMerge<Payload> {
         let before = lastID
         release(into: &outputs)
         if !hasHole || lastID != before { forgetHole() }
-        guard wasComplete, let next = waiting.first else { return outputs }
+        guard let next = waiting.first else { return outputs }
         guard topicsAreFresh else {
-            holeIsConfirmed = true
+            holeWasSeen = true
             return outputs
         }
-        // What fills a hole was appended before the batch behind it, its topic's name included. It
-        // would have been in this read of all topics.
         forgetHole()
         let resume = EventID(
             milliseconds: next.lastID.milliseconds, sequence: next.firstSequence &- 1)
@@ -87,7 +87,7 @@ package struct TailMerge<Payload> {
     }
 
     private mutating func forgetHole() {
-        holeIsConfirmed = false
+        holeWasSeen = false
         topicsAreFresh = false
     }
 

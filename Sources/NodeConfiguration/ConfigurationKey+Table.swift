@@ -16,8 +16,30 @@ extension Configuration {
 
     private static let serverKeys: [ConfigurationKey] = [
         .list(
-            "server.listen", \.server.listen, .listenAddress, count: 1...16,
+            "server.listen", \.server.listen, .listenAddress, count: 0...16,
             "Addresses to listen on; loopback by default, so that nothing is exposed unasked."),
+        .list(
+            "server.tls_listen", \.server.tlsListen, .listenAddress, count: 0...16,
+            "Addresses where TLS is spoken; `server.listen: []` leaves nothing but these."),
+        .optionalText(
+            "server.tls_certificate", \.server.tlsCertificate, .filePath,
+            "The PEM file of the certificate and its intermediate ones; read again on SIGHUP."),
+        .optionalText(
+            "server.tls_key", \.server.tlsKey, .filePath,
+            "The PEM file of the certificate's private key, without a passphrase."),
+        .choice(
+            "server.tls_client_certificates", \.server.tlsClientCertificates,
+            "Whether clients have to show a certificate, may, or are not asked."),
+        .optionalText(
+            "server.tls_client_authority", \.server.tlsClientAuthority, .filePath,
+            "The PEM file of the authorities that sign client certificates."),
+        .choice(
+            "server.tls_minimum_version", \.server.tlsMinimumVersion,
+            "The least version of TLS that is spoken."),
+        .boolean(
+            "server.http2", \.server.http2,
+            "Speaks HTTP/2 beside HTTP/1.1: with clients that know it does, and over TLS with those "
+                + "that ask."),
         .integer(
             "server.loops", \.server.loops, 0...256,
             "Event loops, each with a thread and a share of the connections.",
@@ -45,6 +67,9 @@ extension Configuration {
         .duration(
             "server.drain", \.server.drain, .zero ... .seconds(600),
             "The deadline of a planned stop, within which clients are sent elsewhere."),
+        .choice(
+            "server.compression", \.server.compression,
+            "Codings for clients that accept them; each batch is compressed once for all of them."),
     ]
 
     private static let limitKeys: [ConfigurationKey] = [
@@ -120,6 +145,14 @@ extension Configuration {
         .secret(
             "redis.password", \.redis.password,
             "The password of the user; `redis.password_file` reads it from a file instead."),
+        .optionalText(
+            "redis.tls_authority", \.redis.tlsAuthority, .filePath,
+            "The PEM file of the authorities that sign the server's certificate, for `rediss://`; "
+                + "none is the system's."),
+        .boolean(
+            "redis.tls_verify", \.redis.tlsVerify,
+            "Whether the server's certificate and name are checked; without it anybody in between "
+                + "can read and change everything."),
         .text(
             "redis.key_prefix", \.redis.keyPrefix, .keyPrefix,
             "Begins every key, so that clusters can share a server."),

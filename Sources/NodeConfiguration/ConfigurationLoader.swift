@@ -58,10 +58,12 @@ struct ConfigurationLoader {
     mutating func load() throws(ConfigurationErrors) -> Configuration {
         for (key, values) in zip(Configuration.keyReference, given) { settle(key, values) }
         if configuration.origins["node.id"] == nil {
-            configuration.node.id = NodeSection.derivedID(listen: configuration.server.listen)
+            configuration.node.id = NodeSection.derivedID(
+                listen: configuration.server.listen + configuration.server.tlsListen)
         }
         checkTimes()
         checkSizes()
+        checkTLS()
         checkDeadLetterTopic()
         guard errors.isEmpty else {
             throw ConfigurationErrors(errors: errors.sorted, omitted: errors.omitted)
@@ -122,6 +124,32 @@ struct ConfigurationLoader {
                 "history.index_age", history.indexAge.configurationText,
                 "is less than the window's age of \(history.windowAge.configurationText)",
                 with: "history.window_age")
+        }
+    }
+
+    private mutating func checkTLS() {
+        let server = configuration.server
+        if areSound("server.listen", "server.tls_listen"), server.listen.isEmpty,
+            server.tlsListen.isEmpty
+        {
+            conflict(
+                "server.listen", "[]", "leaves no address to listen on", with: "server.tls_listen")
+        }
+        let files = [
+            ("server.tls_certificate", server.tlsCertificate), ("server.tls_key", server.tlsKey),
+        ]
+        for (key, path) in files
+        where areSound("server.tls_listen", key) && !server.tlsListen.isEmpty && path == nil {
+            conflict(
+                "server.tls_listen", Excerpt.quoted(server.tlsListen[0]), "needs \(key)", with: key)
+        }
+        let key = "server.tls_client_authority"
+        if areSound("server.tls_client_certificates", key), server.tlsClientCertificates != .off,
+            server.tlsClientAuthority == nil
+        {
+            conflict(
+                "server.tls_client_certificates", server.tlsClientCertificates.rawValue,
+                "needs \(key)", with: key)
         }
     }
 

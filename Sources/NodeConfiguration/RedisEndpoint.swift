@@ -4,6 +4,8 @@
 /// Where a Redis server is, read from its URL.
 package enum RedisEndpoint: Sendable, Equatable {
     case tcp(host: String, port: UInt16, database: Int)
+    /// TCP with TLS on it.
+    case tls(host: String, port: UInt16, database: Int)
     case unix(path: String, database: Int)
 
     /// Why a text is no URL of a Redis server. Never holds a part of the text.
@@ -13,7 +15,7 @@ package enum RedisEndpoint: Sendable, Equatable {
 
     package var database: Int {
         switch self {
-        case .tcp(_, _, let database), .unix(_, let database): database
+        case .tcp(_, _, let database), .tls(_, _, let database), .unix(_, let database): database
         }
     }
 
@@ -22,19 +24,21 @@ package enum RedisEndpoint: Sendable, Equatable {
             throw Refusal(reason: reason)
         }
         if url.hasPrefix("redis://") {
-            self = try Self.tcp(url.dropFirst("redis://".count))
+            let (host, port, database) = try Self.tcp(url.dropFirst("redis://".count))
+            self = .tcp(host: host, port: port, database: database)
+        } else if url.hasPrefix("rediss://") {
+            let (host, port, database) = try Self.tcp(url.dropFirst("rediss://".count))
+            self = .tls(host: host, port: port, database: database)
         } else if url.hasPrefix("unix://") {
             self = try Self.unix(url.dropFirst("unix://".count))
-        } else if url.hasPrefix("rediss://") {
-            throw Refusal(
-                reason: "asks for TLS, and TLS to Redis is not available in this version; "
-                    + "use redis:// over a network you trust, or a tunnel")
         } else {
-            throw Refusal(reason: "has a scheme other than redis:// and unix://")
+            throw Refusal(reason: "has a scheme other than redis://, rediss:// and unix://")
         }
     }
 
-    private static func tcp(_ rest: Substring) throws(Refusal) -> RedisEndpoint {
+    private static func tcp(
+        _ rest: Substring
+    ) throws(Refusal) -> (host: String, port: UInt16, database: Int) {
         guard !rest.contains("@") else {
             throw Refusal(
                 reason: "holds credentials; put them in redis.username and redis.password")
@@ -52,12 +56,12 @@ package enum RedisEndpoint: Sendable, Equatable {
             guard let parts = HostAndPort(String(authority), ports: 1...65_535) else {
                 throw Refusal(reason: "has no valid host and port")
             }
-            return .tcp(host: parts.host, port: parts.port, database: database)
+            return (parts.host, parts.port, database)
         }
         guard let host = HostAndPort.host(authority) else {
             throw Refusal(reason: "has no valid host")
         }
-        return .tcp(host: host, port: 6379, database: database)
+        return (host, 6379, database)
     }
 
     private static func unix(_ rest: Substring) throws(Refusal) -> RedisEndpoint {

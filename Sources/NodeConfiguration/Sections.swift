@@ -29,8 +29,28 @@ package struct NodeSection: Sendable, Equatable {
 
 /// Where the node listens and how long it waits for clients.
 package struct ServerSection: Sendable, Equatable {
+    /// Which content codings streams may have.
+    package enum Compression: String, Sendable, CaseIterable { case off, gzip, zstd, all }
+    /// What is asked of clients over TLS. Raw values are those of the TLS engine.
+    package enum ClientCertificates: String, Sendable, CaseIterable { case off, optional, required }
+    /// The least version of TLS. Raw values are those of the TLS engine.
+    package enum TLSVersion: String, Sendable, CaseIterable {
+        case v12 = "1.2"
+        case v13 = "1.3"
+    }
+
     /// Numeric `address:port`, IPv6 in brackets. Port 0 lets the kernel choose.
     package var listen = ["127.0.0.1:8080"]
+    /// The same, for addresses where TLS is spoken; needs ``tlsCertificate`` and ``tlsKey``.
+    package var tlsListen: [String] = []
+    /// Paths of PEM files.
+    package var tlsCertificate: String?
+    package var tlsKey: String?
+    package var tlsClientCertificates = ClientCertificates.off
+    package var tlsClientAuthority: String?
+    package var tlsMinimumVersion = TLSVersion.v12
+    /// Whether HTTP/2 is spoken beside HTTP/1.1.
+    package var http2 = true
     /// Event loops; 0 is one per core.
     package var loops = 0
     /// Connections the kernel keeps before they are accepted, per listener.
@@ -47,6 +67,7 @@ package struct ServerSection: Sendable, Equatable {
     package var stuckTimeout: Duration = .seconds(60)
     /// The deadline of a planned stop.
     package var drain: Duration = .seconds(10)
+    package var compression = Compression.all
 
     package init() {}
 }
@@ -102,11 +123,15 @@ package struct KafkaSection: Sendable, Equatable {
 
 /// The Redis server that holds the shared history and the leases.
 package struct RedisSection: Sendable, Equatable {
-    /// `redis://host:port/db` or `unix:///path?db=0`; see ``endpoint``.
+    /// `redis://host:port/db`, `rediss://` for TLS, or `unix:///path?db=0`; see ``endpoint``.
     package var url = "redis://127.0.0.1:6379/0"
     /// The ACL user; `nil` is Redis' default user.
     package var username: String?
     package var password: Secret?
+    /// The PEM file of the authorities that may have signed the server's certificate; `nil` for
+    /// the system's. For `rediss://`.
+    package var tlsAuthority: String?
+    package var tlsVerify = true
     /// Begins every key.
     package var keyPrefix = "rivulet"
     /// The deadline of a command, beside what a blocking command waits.

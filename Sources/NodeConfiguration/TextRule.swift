@@ -149,8 +149,14 @@ extension TextRule {
         HostAndPort(text, ports: 1...65_535) == nil ? "is no host and port" : nil
     }
 
+    /// Whether there is such a file is found out by whoever opens it.
+    static let filePath = TextRule("the path of a file, of 1 to 4096 bytes", typeName: "path") {
+        refuseSize($0, 1...4096) ?? refuseUnprintable($0)
+    }
+
     static let redisURL = TextRule(
-        "redis://host:port/database or unix:///path?db=database", typeName: "URL"
+        "redis://host:port/database, rediss:// for TLS, or unix:///path?db=database",
+        typeName: "URL"
     ) { text in
         do throws(RedisEndpoint.Refusal) {
             _ = try RedisEndpoint(url: text)

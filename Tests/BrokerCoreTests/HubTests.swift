@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import BrokerTestKit
 import Bytes
 import CLinux
+import Compression
 import EventStreamWire
 import JSONFields
 import NodeConfiguration
@@ -18,6 +20,7 @@ private final class ScriptedSink: EventSink {
     var hasEnded = false
     var writes = 0
     var key: Hub.Key?
+    var form = StreamForm.plain
 
     func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite {
         guard !hasEnded else { return .ended }
@@ -39,10 +42,19 @@ private final class ScriptedSink: EventSink {
     func finish() { hasEnded = true }
     func abort() { hasEnded = true }
 
+    /// What a client reads, whatever the form. Empty where it could not.
+    var decoded: [UInt8] {
+        switch form {
+        case .plain: received
+        case .coded(.gzip): StreamDecoder.gunzip(received) ?? []
+        case .coded(.zstd): StreamDecoder.unzstd(received) ?? []
+        }
+    }
+
     var messages: [EventStreamMessage] {
         var parser = EventStreamParser()
         var found: [EventStreamMessage] = []
-        let bytes = received
+        let bytes = decoded
         do { found = try parser.messages(in: bytes.span) } catch { Issue.record("\(error)") }
         return found
     }
@@ -184,16 +196,18 @@ extension HubBench {
         }
     }
 
-    func subscribe(_ channel: String, _ filter: [(String, String)] = [], after: EventID? = nil)
-        -> Int
-    {
+    func subscribe(
+        _ channel: String, _ filter: [(String, String)] = [], as form: StreamForm = .plain,
+        after: EventID? = nil
+    ) -> Int {
         let directory = directory
         let subscription = try! directory.subscription(
             to: directory.channel(named: channel)!, parameters: filter)
         return value { parts in
             let sink = ScriptedSink()
+            sink.form = form
             parts.sinks.append(sink)
-            sink.key = parts.hub.subscribe(sink, to: subscription, after: after)
+            sink.key = parts.hub.subscribe(sink, to: subscription, as: form, after: after)
             return parts.sinks.count - 1
         }
     }
@@ -343,6 +357,28 @@ struct HubTests {
         #expect(bench.settledIDs(old, Array(2...61)) == Array(2...61))
     }
 
+    @Test("compressed connections of one class get the same chunk")
+    func compressedOnce() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let first = bench.subscribe("cameras", as: .coded(.gzip))
+        bench.publish("cams", count: 2, padding: 300)
+        let second = bench.subscribe("cameras", as: .coded(.gzip))
+        let plain = bench.subscribe("cameras")
+        bench.publish("cams", count: 5, padding: 300)
+        #expect(bench.ids(first) == [1, 2, 3, 4, 5, 6, 7])
+        #expect(bench.ids(second) == [3, 4, 5, 6, 7])
+        #expect(bench.ids(plain) == [3, 4, 5, 6, 7])
+        let (tails, sizes) = bench.value { parts in
+            let sinks = parts.sinks
+            return (
+                sinks[0].received.suffix(60) == sinks[1].received.suffix(60),
+                (sinks[1].received.count, sinks[2].received.count)
+            )
+        }
+        #expect(tails)
+        #expect(sizes.0 * 3 < sizes.1)
+    }
+
     @Test("a drained hub sends a retry and ends every connection")
     func drain() throws {
         let bench = try HubBench(windowBytes: 1 << 20)
@@ -389,7 +425,9 @@ struct HubTests {
                     }
                     cursor = EventID(milliseconds: id.firstID.milliseconds, sequence: after)
                 }
-                let sink = bench.subscribe("cameras", parameters, after: cursor)
+                let forms: [StreamForm] = [.plain, .coded(.gzip), .coded(.zstd)]
+                let form = forms.randomElement(using: &random)!
+                let sink = bench.subscribe("cameras", parameters, as: form, after: cursor)
                 expectations.append((sink, cursor?.sequence ?? published, filter))
             default:
                 guard !expectations.isEmpty else { continue }

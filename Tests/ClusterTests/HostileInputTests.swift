@@ -50,18 +50,18 @@ extension Cluster {
                 Array(large.utf8) + Array(repeating: UInt8(ascii: "a"), count: 1 << 20),
                 port: node.port, within: .seconds(5))
             #expect(tooLarge.text.hasPrefix("HTTP/1.1 431 "), "\(tooLarge.text.prefix(200))")
-            #expect(tooLarge.wasClosed)
+            #expect(tooLarge.end != .stillOpen)
 
             let garbage = try LoopbackHTTP.exchange(
                 (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ 1) } + Array("\r\n".utf8),
                 port: node.port, within: .seconds(5))
             #expect(garbage.text.hasPrefix("HTTP/1.1 400 "), "\(garbage.text.prefix(200))")
-            #expect(garbage.wasClosed)
+            #expect(garbage.end != .stillOpen)
             #expect(node.metric(counter) >= 2)
 
             let half = try LoopbackHTTP.exchange(
                 Array("GET /healthz HTTP/1.1\r\nHo".utf8), port: node.port, within: .seconds(10))
-            #expect(half.wasClosed, "half a request is given up: \(half.text.prefix(200))")
+            #expect(half.end == .closed, "half a request is given up: \(half.text.prefix(200))")
             #expect(node.metric(counter, containing: "headerTimeout") == 1)
         }
 
@@ -70,7 +70,8 @@ extension Cluster {
             let client = SubscriberSet(count: 1, path: Cluster.detections, targets: [node.port])
             try #require(client.waitUntilStreaming(within: .seconds(10)), "\(node.logEnd)")
             let producer = try EventProducer(bootstrapServers: cluster.kafka.bootstrapServers)
-            let filler = String(repeating: "x", count: 5 << 20)
+            // Below the 5 MiB that the embedded broker keeps of a partition.
+            let filler = String(repeating: "x", count: 5_000_000)
             try producer.publish(raw: Array("{\"filler\":\"\(filler)\"}".utf8), partition: 3)
             try producer.publish(raw: Array("{\"n\":".utf8), partition: 3)
             try producer.publish(240)

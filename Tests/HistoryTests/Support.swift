@@ -23,6 +23,18 @@ func eventually(within limit: Duration = patience, _ condition: () -> Bool) -> B
     return true
 }
 
+/// Waits likewise without keeping a thread, for what takes seconds.
+func comesAbout(within limit: Duration = patience, _ condition: () throws -> Bool) async throws
+    -> Bool
+{
+    let deadline = MonotonicTime.now + limit
+    while try !condition() {
+        guard MonotonicTime.now < deadline else { return false }
+        try await Task.sleep(for: .milliseconds(3))
+    }
+    return true
+}
+
 /// What another thread answers, once.
 final class Answer<Value: Sendable>: Sendable {
     private let value = Lock<Value?>(nil)

@@ -58,8 +58,7 @@ private struct Reader {
     var merge: TailMerge<Streams.Batch>
     private var positions: [Int: EventID] = [:]
     private var newsRead = 0
-    /// A reader that says more than it knows: every read was complete, and the topics were read.
-    /// It must be found out.
+    /// A reader that says it has read the topics and has not. It must be found out.
     var isBroken = false
 
     var given: [Streams.Batch] = []
@@ -83,21 +82,18 @@ private struct Reader {
             return
         }
         var entries: [TailMerge<Streams.Batch>.Entry] = []
-        var isComplete = true
         for (topic, position) in positions {
             let found = streams.read(topic: topic, after: position, atMost: limit)
-            if found.count == limit { isComplete = false }
             for batch in found {
                 positions[topic] = batch.lastID
                 entries.append(.init(lastID: batch.lastID, count: batch.count, payload: batch))
             }
         }
         for topic in streams.news.dropFirst(newsRead) {
-            isComplete = false
             if positions[topic] == nil { positions[topic] = merge.lastID }
         }
         newsRead = streams.news.count
-        for output in merge.take(entries, wasComplete: isComplete || isBroken) {
+        for output in merge.take(entries) {
             switch output {
             case .batch(let entry): given.append(entry.payload)
             case .gap(let from, let to): gaps.append((from, to))
@@ -132,7 +128,7 @@ struct TailMergeTests {
     @Test("batches of one read come out by their IDs")
     func order() {
         var merge = TailMerge<UInt64>(after: id(10))
-        let outputs = merge.take([entry(15, 1), entry(12, 2), entry(14, 2)], wasComplete: true)
+        let outputs = merge.take([entry(15, 1), entry(12, 2), entry(14, 2)])
         #expect(texts(outputs) == ["12", "14", "15"])
         #expect(merge.lastID == id(15))
         #expect(!merge.hasHole)
@@ -141,41 +137,40 @@ struct TailMergeTests {
     @Test("what comes twice is given out once")
     func duplicates() {
         var merge = TailMerge<UInt64>(after: id(0))
-        #expect(texts(merge.take([entry(1, 1), entry(1, 1)], wasComplete: true)) == ["1"])
-        #expect(texts(merge.take([entry(1, 1), entry(3, 1)], wasComplete: false)).isEmpty)
-        #expect(texts(merge.take([entry(3, 1), entry(2, 1)], wasComplete: false)) == ["2", "3"])
+        #expect(texts(merge.take([entry(1, 1), entry(1, 1)])) == ["1"])
+        #expect(texts(merge.take([entry(1, 1), entry(3, 1)])).isEmpty)
+        #expect(texts(merge.take([entry(3, 1), entry(2, 1)])) == ["2", "3"])
     }
 
     @Test("a hole holds back what follows it until it is filled")
     func hole() {
         var merge = TailMerge<UInt64>(after: id(0))
-        #expect(texts(merge.take([entry(5, 2)], wasComplete: false)).isEmpty)
+        #expect(texts(merge.take([entry(5, 2)])).isEmpty)
         #expect(merge.hasHole)
-        #expect(!merge.wantsTopics)
-        #expect(texts(merge.take([entry(3, 2)], wasComplete: false)).isEmpty)
-        #expect(texts(merge.take([entry(1, 1)], wasComplete: true)) == ["1", "3", "5"])
+        #expect(merge.wantsTopics)
+        #expect(texts(merge.take([entry(3, 2)])).isEmpty)
+        #expect(texts(merge.take([entry(1, 1)])) == ["1", "3", "5"])
         #expect(!merge.hasHole)
     }
 
-    @Test("a hole is a gap once the streams were read to their ends before and after the topics")
+    @Test("a hole is a gap once the topics were read anew and the next read does not fill it")
     func gap() {
         var merge = TailMerge<UInt64>(after: id(2))
-        #expect(texts(merge.take([entry(9, 2, ms: 1007)], wasComplete: true)).isEmpty)
+        #expect(texts(merge.take([entry(9, 2, ms: 1007)])).isEmpty)
         #expect(merge.wantsTopics)
         merge.topicsWereRead()
         #expect(!merge.wantsTopics)
-        #expect(texts(merge.take([], wasComplete: false)).isEmpty)
-        let outputs = merge.take([], wasComplete: true)
+        let outputs = merge.take([])
         #expect(texts(outputs) == ["gap 1000-2..1007-7", "9"])
-        #expect(texts(merge.take([], wasComplete: true)).isEmpty)
-        #expect(texts(merge.take([entry(10, 1, ms: 1007)], wasComplete: true)) == ["10"])
+        #expect(texts(merge.take([])).isEmpty)
+        #expect(texts(merge.take([entry(10, 1, ms: 1007)])) == ["10"])
     }
 
     @Test("topics that were not read anew never make a gap, however often the streams were")
     func staleTopics() {
         var merge = TailMerge<UInt64>(after: id(0))
         for _ in 0..<10 {
-            #expect(texts(merge.take([entry(5, 1)], wasComplete: true)).isEmpty)
+            #expect(texts(merge.take([entry(5, 1)])).isEmpty)
             #expect(merge.wantsTopics)
         }
     }
@@ -183,23 +178,23 @@ struct TailMergeTests {
     @Test("a second hole is not judged by what was read for the first")
     func secondHole() {
         var merge = TailMerge<UInt64>(after: id(0))
-        _ = merge.take([entry(2, 1)], wasComplete: true)
+        _ = merge.take([entry(2, 1)])
         merge.topicsWereRead()
         // The first hole is filled by the read that shows the second.
-        let outputs = merge.take([entry(1, 1), entry(4, 1)], wasComplete: true)
+        let outputs = merge.take([entry(1, 1), entry(4, 1)])
         #expect(texts(outputs) == ["1", "2"])
         #expect(merge.hasHole)
         #expect(merge.wantsTopics)
         merge.topicsWereRead()
-        #expect(texts(merge.take([entry(3, 1)], wasComplete: true)) == ["3", "4"])
+        #expect(texts(merge.take([entry(3, 1)])) == ["3", "4"])
     }
 
     @Test("numbers that fall back are told, and what follows is given out under its new IDs")
     func regression() {
         var merge = TailMerge<UInt64>(after: id(100))
-        _ = merge.take([entry(92, 2, ms: 2000), entry(101, 9, ms: 2001)], wasComplete: true)
+        _ = merge.take([entry(92, 2, ms: 2000), entry(101, 9, ms: 2001)])
         merge.topicsWereRead()
-        let outputs = merge.take([], wasComplete: true)
+        let outputs = merge.take([])
         #expect(texts(outputs) == ["regressed 1000-100..2000-90", "92", "101"])
     }
 

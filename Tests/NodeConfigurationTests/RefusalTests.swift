@@ -91,7 +91,7 @@ struct RefusalTests {
                 #"rivulet.yaml:3:12: server.backlog: "many": is no integer; accepted: "#
                     + "an integer from 1 to 65535",
                 "rivulet.yaml:4:11: server.listen: a single value: is no list; accepted: a list "
-                    + "of 1 to 16, each a numeric address and a port, such as 0.0.0.0:8080 or "
+                    + "of 0 to 16, each a numeric address and a port, such as 0.0.0.0:8080 or "
                     + "[::]:8080",
                 "rivulet.yaml:5:14: server.heartbeat: a list: is no duration; accepted: a whole "
                     + "number with ms, s, m, h or d, from 100ms to 10m",
@@ -205,7 +205,7 @@ struct RefusalTests {
     @Test(
         "a Redis URL is refused with what is wrong with it",
         arguments: [
-            ("rediss://redis:6379/0", "TLS to Redis is not available in this version"),
+            ("rediss://u@redis:6379/0", "holds credentials"), ("rediss://", "has no valid host"),
             ("http://redis", "has a scheme other than"), ("redis://", "has no valid host"),
             ("redis://h:0", "has no valid host and port"), ("redis://h:1/x", "database"),
             ("redis://h/70000", "database"), ("redis://[::1", "has no valid host"),
@@ -226,7 +226,24 @@ struct RefusalTests {
             try RedisEndpoint(url: "redis://[::1]:7/2") == .tcp(host: "::1", port: 7, database: 2))
         #expect(
             try RedisEndpoint(url: "redis://[::1]/") == .tcp(host: "::1", port: 6379, database: 0))
+        #expect(
+            try RedisEndpoint(url: "rediss://h:7/1") == .tls(host: "h", port: 7, database: 1))
         #expect(try RedisEndpoint(url: "unix:///a") == .unix(path: "/a", database: 0))
+    }
+
+    @Test("TLS without what it needs is refused, and so is a node without an address")
+    func incompleteTLS() {
+        func details(_ text: String) -> [String] { errors(Array(text.utf8)).map(\.detail) }
+        let missing = details("server: {tls_listen: ['[::]:8443'], tls_key: /k}")
+        #expect(missing.count == 1 && missing[0].hasPrefix("needs server.tls_certificate"))
+        #expect(details("server: {tls_listen: ['[::]:8443']}").count == 2)
+        let authority = details("server: {tls_client_certificates: required}")
+        #expect(authority.count == 1 && authority[0].hasPrefix("needs server.tls_client_authority"))
+        #expect(details("server: {listen: []}").count == 1)
+        let whole = "{listen: [], tls_listen: ['[::]:8443'], tls_key: /k, tls_certificate: /c}"
+        #expect(details("server: \(whole)") == [])
+        #expect(
+            errors(Array("server: {tls_minimum_version: '1.1'}".utf8)).map(\.code) == [.refused])
     }
 
     @Test("settings that do not go together are refused at the one that was given")

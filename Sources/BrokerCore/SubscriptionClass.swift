@@ -1,0 +1,116 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+package import Compression
+import EventStreamWire
+
+/// How the bytes of a stream look.
+package enum StreamForm: Sendable, Hashable {
+    /// As events are encoded for everybody.
+    case plain
+    /// The same bytes under a content coding.
+    case coded(ContentCoding)
+}
+
+/// The connections of one loop that want the same in the same form. A filter runs once for all of
+/// them, and so does a compressor.
+///
+/// View: shard. Threads: its loop's.
+final class SubscriptionClass {
+    struct Key: Hashable {
+        let subscription: Subscription
+        let form: StreamForm
+    }
+
+    /// What a class sends of one batch.
+    struct Rendering {
+        /// Where the slices lie. The batch keeps plain bytes alive; a chunk has nobody else.
+        let bytes: SharedBytes
+        let eventCount: Int
+    }
+
+    private struct Chunk {
+        let batch: ObjectIdentifier
+        let bytes: SharedBytes
+        let eventCount: Int
+    }
+
+    let key: Key
+    var members: [Subscriber] = []
+    private let compressor: ChunkCompressor?
+    /// Chunks of the newest batches, for those who are a little behind.
+    private var chunks = RingQueue<Chunk>()
+    private var chunkBytes = 0
+    private var ranges: [Range<Int>] = []
+
+    /// Older chunks are made again where somebody still needs them.
+    private static let chunksMax = 256
+    private static let chunkBytesMax = 4 << 20
+
+    var subscription: Subscription { key.subscription }
+
+    /// - Parameter compressor: Of the key's coding, where it has one.
+    init(_ key: Key, compressor: ChunkCompressor?) {
+        self.key = key
+        self.compressor = compressor
+    }
+
+    /// The bytes of a message of the hub's own, in this class' form.
+    func own(_ bytes: [UInt8]) -> [UInt8] { compressor?.chunk(of: bytes) ?? bytes }
+
+    /// What a stream begins with.
+    var streamHeader: [UInt8] { compressor?.streamHeader ?? [] }
+
+    /// Appends to `slices` what members get of the events of `batch` after `cursor`. The same
+    /// arguments give the same bytes every time.
+    func render(_ batch: EventBatch, after cursor: EventID, to slices: inout [Range<Int>])
+        -> Rendering
+    {
+        guard let compressor else {
+            let count = batch.appendSlices(for: subscription, after: cursor, to: &slices)
+            return Rendering(bytes: batch.frames, eventCount: count)
+        }
+        let isWhole = cursor < batch.firstID
+        let identity = ObjectIdentifier(batch)
+        if isWhole {
+            for index in stride(from: chunks.count - 1, through: 0, by: -1)
+            where chunks[index].batch == identity {
+                let chunk = chunks[index]
+                if chunk.bytes.count > 0 { slices.append(0..<chunk.bytes.count) }
+                return Rendering(bytes: chunk.bytes, eventCount: chunk.eventCount)
+            }
+        }
+        ranges.removeAll(keepingCapacity: true)
+        let count = batch.appendSlices(for: subscription, after: cursor, to: &ranges)
+        var plain = ByteWriter(reserving: ranges.reduce(0) { $0 + $1.count })
+        for range in ranges { plain.append(batch.frames.copy(range)) }
+        let bytes = SharedBytes(compressor.chunk(of: plain.bytes))
+        if bytes.count > 0 { slices.append(0..<bytes.count) }
+        if isWhole { remember(Chunk(batch: identity, bytes: bytes, eventCount: count)) }
+        return Rendering(bytes: bytes, eventCount: count)
+    }
+
+    /// The rest of the unit that byte `sentBytes` of the slices lies in, and the cursor after it: a
+    /// frame, or a whole chunk where the bytes are coded.
+    func remainder(_ batch: EventBatch, after cursor: EventID, sentBytes: Int)
+        -> (rest: [UInt8], cursor: EventID)
+    {
+        guard compressor != nil else {
+            return batch.remainder(for: subscription, after: cursor, sentBytes: sentBytes)
+        }
+        var slices: [Range<Int>] = []
+        let rendering = render(batch, after: cursor, to: &slices)
+        return (rendering.bytes.copy(sentBytes..<rendering.bytes.count), batch.lastID)
+    }
+
+    private func remember(_ chunk: Chunk) {
+        chunks.append(chunk)
+        chunkBytes += chunk.bytes.count
+        while chunks.count > Self.chunksMax || chunkBytes > Self.chunkBytesMax,
+            let oldest = chunks.popFirst()
+        {
+            chunkBytes -= oldest.bytes.count
+        }
+    }
+}
