@@ -187,9 +187,16 @@ extension HTTP2Session {
 
     // MARK: - Deadlines
 
+    /// The first moment at which ``takeOverdue(now:)`` may have something; `nil` for none.
+    package var earliestDeadline: MonotonicTime? { hasDeadlines ? deadlineBound : nil }
+
+    private var hasDeadlines: Bool {
+        !assemblies.isEmpty || !answers.isEmpty || !finishing.isEmpty
+    }
+
     /// Notes that something is due at `deadline`, and returns it.
     func soon(_ deadline: MonotonicTime) -> MonotonicTime {
-        earliestDeadline = min(earliestDeadline ?? deadline, deadline)
+        deadlineBound = hasDeadlines ? min(deadlineBound, deadline) : deadline
         return deadline
     }
 
@@ -197,7 +204,7 @@ extension HTTP2Session {
     /// are given up: they can be answered, and what still comes of them is dropped.
     package func takeOverdue(now: MonotonicTime) -> [(stream: Int32, what: HTTP2Overdue)] {
         self.now = now
-        earliestDeadline = nil
+        deadlineBound = MonotonicTime(nanoseconds: .max)
         var overdue: [(stream: Int32, what: HTTP2Overdue)] = []
         for (stream, assembly) in assemblies where soon(assembly.deadline, passed: now) {
             overdue.append((stream, assembly.isInHead ? .head : .body))

@@ -17,7 +17,8 @@ private let failed = CInt(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
 extension HTTP2Session {
     static func makeSession() -> OpaquePointer? {
         var callbacks: OpaquePointer?
-        guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks
+        guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0,
+            let callbacks = unsafe callbacks
         else { return nil }
         defer { unsafe nghttp2_session_callbacks_del(callbacks) }
         unsafe setReceiving(callbacks)

@@ -12,8 +12,8 @@ package import PosixIO
 /// ``receive(_:now:)`` and come out as events; bytes for the peer are taken from
 /// ``withOutput(_:)``. nghttp2 keeps the rules of the protocol, the windows and the header
 /// compression; this type keeps requests until they are whole, answers until they are sent, and
-/// the peer within its limits. The bytes of a stream are never kept: ``send(_:on:atMost:makeRoom:)``
-/// copies what may leave into the output, once, and no more.
+/// the peer within its limits. The bytes of a stream are never kept:
+/// ``send(_:on:atMost:makeRoom:)`` copies what may leave into the output, once, and no more.
 @safe
 package final class HTTP2Session {
     let settings: HTTP2Settings
@@ -43,8 +43,8 @@ package final class HTTP2Session {
     package internal(set) var unsentAnswerBytes = 0
     /// Bytes held of requests that are not whole.
     package internal(set) var heldRequestBytes = 0
-    /// The first moment at which ``takeOverdue(now:)`` may have something; `nil` for none.
-    package internal(set) var earliestDeadline: MonotonicTime?
+    /// No deadline of what is kept is before this one.
+    var deadlineBound = MonotonicTime(nanoseconds: 0)
 
     /// Begins with the server's SETTINGS in the output.
     package init(_ settings: HTTP2Settings, now: MonotonicTime) {
@@ -257,7 +257,6 @@ package final class HTTP2Session {
         assemblies = [:]
         unsentAnswerBytes = 0
         heldRequestBytes = 0
-        earliestDeadline = nil
         guard !hasSaidGoAway else { return }
         // Written by hand, because the library promises nothing after it has failed.
         let last = unsafe UInt32(bitPattern: nghttp2_session_get_last_proc_stream_id(session))

@@ -283,7 +283,9 @@ extension HTTP2Connection {
             let all = ended
             ended = []
             for stream in all {
-                guard let observer = stream.observer, let reason = stream.streamEnd else { continue }
+                guard let observer = stream.observer, let reason = stream.streamEnd else {
+                    continue
+                }
                 stream.observer = nil
                 observer.streamEnded(stream, reason)
             }

@@ -32,7 +32,8 @@ package final class HTTPExchange {
         if !isAnswered { answering.exchangeWasDropped() }
     }
 
-    /// True once the connection or the request's stream has closed, so that nobody would read an answer.
+    /// True once the connection or the request's stream has closed, so that nobody would read an
+    /// answer.
     package var clientHasGone: Bool { answering.clientHasGone }
 
     /// Answers with `body`, and with its length as `Content-Length`. To HEAD the same head goes

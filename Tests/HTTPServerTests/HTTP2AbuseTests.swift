@@ -43,7 +43,8 @@ extension HTTPServerTests {
                     RawFrames.frame(1, flags: 5, stream: $0, RawFrames.field("a", "b"))
                 }, reason: "resetFlood"),
             .init(
-                name: "pings", bytes: many(3000) { _ in RawFrames.frame(6, [0, 0, 0, 0, 0, 0, 0, 0]) },
+                name: "pings",
+                bytes: many(3000) { _ in RawFrames.frame(6, [0, 0, 0, 0, 0, 0, 0, 0]) },
                 reason: "pingFlood"),
             .init(
                 name: "settings", bytes: many(3000) { _ in RawFrames.frame(4) },
@@ -89,7 +90,8 @@ extension HTTPServerTests {
                 reason: "protocolViolation", code: 3),
             .init(
                 name: "a header block that is no HPACK",
-                bytes: RawFrames.frame(1, flags: 5, stream: 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+                bytes: RawFrames.frame(
+                    1, flags: 5, stream: 1, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
                 reason: "protocolViolation", code: 9),
             .init(
                 name: "a window that is no window",

@@ -88,7 +88,8 @@ extension HTTPServerTests {
                 if !isDone { http.ping() }
                 return isDone
             }
-            #expect(done, "error \(client.http.error ?? "none"), \(String(describing: http.goAway))")
+            #expect(
+                done, "error \(client.http.error ?? "none"), \(String(describing: http.goAway))")
             for (stream, body) in zip(streams, bodies) {
                 #expect(client.http.answers[stream]?.body == body)
                 #expect(client.http.answers[stream]?.closedWith == 0)

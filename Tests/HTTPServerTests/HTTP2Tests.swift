@@ -116,7 +116,8 @@ extension HTTPServerTests {
 
         static let refused: [Refused] = [
             .init(name: "dots in the path", path: "/a/../b", status: 400),
-            .init(name: "a long path", path: "/" + String(repeating: "a", count: 9000), status: 414),
+            .init(
+                name: "a long path", path: "/" + String(repeating: "a", count: 9000), status: 414),
             .init(name: "a long method", method: String(repeating: "M", count: 33), status: 501),
             .init(
                 name: "many fields", headers: (0..<101).map { ("x-\($0)", "y") }, status: 431),
