@@ -32,6 +32,7 @@ let cLibraries: [Target] = [
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
@@ -53,6 +54,11 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room(
+        "HTTP2Wire",
+        on: ["Bytes", "PosixIO", "HTTP1Wire", "CLinux", "CNghttp2"],
+        tests: ["HTTP2TestKit"]
+    )
     + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
@@ -63,8 +69,11 @@ let drivers: [Target] =
 
 let server: [Target] = room(
     "HTTPServer",
-    on: ["Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "TLSEngine"],
-    tests: ["BrokerTestKit"]
+    on: [
+        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "TLSEngine",
+        "CLinux",
+    ],
+    tests: ["BrokerTestKit", "HTTP2TestKit"]
 )
 
 let domain: [Target] =
@@ -124,6 +133,7 @@ let programs: [Target] = [
 
 let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
+    .target(name: "HTTP2TestKit", dependencies: ["CNghttp2"]),
     .target(
         name: "BrokerTestKit",
         dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]
