@@ -34,6 +34,7 @@ let cLibraries: [Target] = [
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
     // Debian ships no pkg-config file for wslay.
     system("CWslay", pkgConfig: nil, apt: "libwslay-dev"),
+    system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
@@ -56,6 +57,11 @@ let pureWire: [Target] =
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
+    + room(
+        "HTTP2Wire",
+        on: ["Bytes", "PosixIO", "HTTP1Wire", "CLinux", "CNghttp2"],
+        tests: ["HTTP2TestKit"]
+    )
     + room("TLSEngine", on: ["PosixIO", "CLinux", "COpenSSL"], tests: ["BrokerTestKit"])
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
@@ -67,9 +73,10 @@ let drivers: [Target] =
 let server: [Target] = room(
     "HTTPServer",
     on: [
-        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "WebSocketWire", "TLSEngine",
+        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "WebSocketWire",
+        "TLSEngine", "CLinux",
     ],
-    tests: ["BrokerTestKit"]
+    tests: ["BrokerTestKit", "HTTP2TestKit"]
 )
 
 let domain: [Target] =
@@ -129,6 +136,7 @@ let programs: [Target] = [
 
 let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
+    .target(name: "HTTP2TestKit", dependencies: ["CNghttp2"]),
     .target(
         name: "BrokerTestKit",
         dependencies: ["Bytes", "PosixIO", "Observability", "Reactor", "CZlib", "CZstd", "CLinux"]

@@ -46,22 +46,22 @@ package final class Hub: EndOfTurnWork {
 
     package let metrics = HubMetrics()
 
-    private let loop: EventLoop
+    let loop: EventLoop
     private let settings: Settings
     private let replay: any ReplaySource
     private var random: any RandomNumberGenerator
-    private var window: HotWindow
+    var window: HotWindow
     private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
     private var compressors: [ContentCoding: ChunkCompressor] = [:]
-    private var subscribers = Slab<Subscriber>()
+    var subscribers = Slab<Subscriber>()
     /// Batches before this ordinal have been pushed to those who were caught up.
-    private var pushedOrdinal: UInt64 = 0
+    var pushedOrdinal: UInt64 = 0
     private var turnIsPending = false
     /// True once it has sent everybody away.
     private(set) var isDraining = false
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
-    private var lagTimer: LoopTimer?
+    var lagTimer: LoopTimer?
 
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
@@ -74,7 +74,7 @@ package final class Hub: EndOfTurnWork {
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
-    private static let lagCheckInterval: Duration = .milliseconds(250)
+    static let lagCheckInterval: Duration = .milliseconds(250)
     private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
@@ -241,7 +241,7 @@ package final class Hub: EndOfTurnWork {
     }
 
     /// Ends a connection that its client may come back from.
-    private func finish(_ subscriber: Subscriber) {
+    func finish(_ subscriber: Subscriber) {
         // Who shares its connection may have gone with another of it.
         guard subscribers[subscriber.key] != nil else { return }
         // Before it is removed: a shared connection still has a frame to finish.
@@ -348,7 +348,7 @@ package final class Hub: EndOfTurnWork {
         if rendering.bytes !== batch.frames { piecesOwners.append(rendering.bytes) }
     }
 
-    private func place(_ subscriber: Subscriber, before ordinal: UInt64) {
+    func place(_ subscriber: Subscriber, before ordinal: UInt64) {
         subscriber.source = .window(ordinal: ordinal)
         subscriber.cursor = window.cursor(before: ordinal)
         subscriber.sentBytes = 0
@@ -532,7 +532,7 @@ package final class Hub: EndOfTurnWork {
     }
 
     /// The batch that is `steps` after the subscriber's current one, or `nil` at the end.
-    private func batch(of subscriber: Subscriber, steps: Int) -> EventBatch? {
+    func batch(of subscriber: Subscriber, steps: Int) -> EventBatch? {
         switch subscriber.source {
         case .unseated: return nil
         case .page(let batches, let index, _):
@@ -645,63 +645,6 @@ package final class Hub: EndOfTurnWork {
         if let sweepTimer {
             loop.schedule(sweepTimer, after: settings.heartbeat / Int(Self.sweepShares))
         }
-    }
-
-    // MARK: - Lag
-
-    /// Looks at those whose sockets are full: how far behind they are, and what their rule says.
-    private func checkLag() {
-        if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
-        var longest: UInt64 = 0
-        var slow: [Subscriber] = []
-        subscribers.forEach { _, subscriber in
-            guard subscriber.phase == .blocked else { return }
-            let lag = lag(of: subscriber)
-            longest = max(longest, lag.events)
-            let rule = subscriber.subscriptionClass.lagRule
-            guard subscriber.hasBeenLive, rule.isExceeded(events: lag.events, bytes: lag.bytes)
-            else { return }
-            slow.append(subscriber)
-        }
-        metrics.longestLag.set(Int64(clamping: longest))
-        for subscriber in slow where subscribers[subscriber.key] != nil {
-            switch subscriber.subscriptionClass.lagRule.policy {
-            case .catchUp: break
-            case .skip: skip(subscriber)
-            case .close:
-                metrics.lagClosed.add()
-                finish(subscriber)
-            }
-        }
-    }
-
-    /// How far a subscriber is behind. Bytes behind the window are not known and not counted.
-    private func lag(of subscriber: Subscriber) -> (events: UInt64, bytes: UInt64) {
-        let newest = window.lastID.sequence
-        let events = newest - min(newest, subscriber.cursor.sequence)
-        switch subscriber.source {
-        case .window(let ordinal): return (events, window.bytes(from: ordinal))
-        case .page, .unseated: return (events, UInt64(window.bytes))
-        }
-    }
-
-    /// Tells a slow subscriber of a gap and puts it where new events come. Its socket is full, so
-    /// the telling waits like anything else; until it has gone, there is nothing more to skip.
-    private func skip(_ subscriber: Subscriber) {
-        guard subscriber.preamble.isEmpty else { return }
-        var rest: [UInt8] = []
-        if subscriber.sentBytes > 0, let batch = batch(of: subscriber, steps: 0) {
-            (rest, subscriber.cursor) = subscriber.subscriptionClass.remainder(
-                batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
-        }
-        let from = subscriber.cursor
-        let to = window.cursor(before: pushedOrdinal)
-        guard to > from else { return }
-        let notice = GapNotice(from: from, to: to, reason: .slow)
-        subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
-        place(subscriber, before: pushedOrdinal)
-        metrics.lagSkips.add()
-        metrics.lagSkippedEvents.add(to.sequence - min(to.sequence, from.sequence))
     }
 
     /// Lets go of a batch that the window has dropped, keeping only the rest of what was begun.

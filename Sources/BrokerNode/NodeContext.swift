@@ -45,7 +45,6 @@ final class NodeContext: Sendable {
         registry = MetricsRegistry()
         status = NodeStatus(nodeID: configuration.node.id)
         httpMetrics = HTTPServerMetrics(registry)
-        tls = try NodeTLS(configuration.server, registry, log.named("tls"))
         ingestMetrics = IngestMetrics(in: registry)
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
@@ -60,7 +59,10 @@ final class NodeContext: Sendable {
         )
         http.headerTimeout = server.headerTimeout
         http.idleTimeout = server.idleTimeout
+        if !server.http2 { http.http2 = nil }
         httpSettings = http
+        tls = try NodeTLS(
+            server, protocols: http.applicationProtocols, registry, log.named("tls"))
         var hub = Hub.Settings(
             heartbeat: server.heartbeat, stuckAfter: server.stuckTimeout, retry: server.retry,
             windowBytes: configuration.limits.hotWindowBytes)

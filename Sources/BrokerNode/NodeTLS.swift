@@ -20,8 +20,11 @@ final class NodeTLS: Sendable {
     /// runs by itself should have run.
     private static let expiryWarningSeconds: Int64 = 14 * 86_400
 
+    /// - Parameter protocols: What its listeners speak, the preferred one first.
     /// - Returns: `nil` where the section names no address for TLS.
-    init?(_ section: ServerSection, _ registry: MetricsRegistry, _ log: Logger) throws(TLSError) {
+    init?(
+        _ section: ServerSection, protocols: [String], _ registry: MetricsRegistry, _ log: Logger
+    ) throws(TLSError) {
         guard !section.tlsListen.isEmpty else { return nil }
         var settings = TLSServerSettings(
             certificateFile: section.tlsCertificate ?? "", keyFile: section.tlsKey ?? "")
@@ -33,6 +36,7 @@ final class NodeTLS: Sendable {
             case .required: .required
             }
         settings.minimumVersion = section.tlsMinimumVersion == .v13 ? .v13 : .v12
+        settings.applicationProtocols = protocols
         server = try TLSServer(settings)
         encryption = HTTPListener.Encryption(server, TLSServerMetrics(registry, server: server))
         func counter(_ outcome: String) -> Counter {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import HTTP1Wire
+import HTTP2Wire
 import Observability
 import PosixIO
 import Reactor
@@ -16,8 +17,9 @@ extension HTTP1Connection {
         let bytes = scratch.bytes(count)
         if let partial {
             partial.append(bytes)
-            return readBuffered()
+            return beginsHTTP2(partial) ? () : readBuffered()
         }
+        if beginsHTTP2(bytes) { return }
         // Most reads hold one whole request: it is read where it lies, and nothing is kept.
         var reader = RequestReader(limits: listener.settings.limits)
         do throws(HTTP1Error) {
@@ -34,6 +36,48 @@ extension HTTP1Connection {
                 waitForMore(of: hold(reader, rest), step)
             }
         } catch { refuse(error, beginsLikeTLS: bytes[0] == 0x16) }
+    }
+
+    // MARK: - HTTP/2 with prior knowledge
+
+    /// A client that begins with the preface of HTTP/2 knows that it is spoken here.
+    private func beginsHTTP2(_ bytes: borrowing Span<UInt8>) -> Bool {
+        guard listener.settings.http2 != nil, !flags.contains(.hasServed) else { return false }
+        switch HTTP2Preface.match(bytes) {
+        case .none: return false
+        case .partial:
+            waitForMore(of: hold(RequestReader(limits: listener.settings.limits), bytes), .needMore)
+        case .whole: becomeHTTP2(bytes)
+        }
+        return true
+    }
+
+    /// The same for a preface that came in pieces; none can be part of a body.
+    private func beginsHTTP2(_ partial: PartialRequest) -> Bool {
+        guard listener.settings.http2 != nil, !flags.contains(.hasServed) else { return false }
+        switch HTTP2Preface.match(partial.unread.span) {
+        case .none: return false
+        case .partial: waitForMore(of: partial, .needMore)
+        case .whole: becomeHTTP2(partial.unread.span)
+        }
+        return true
+    }
+
+    /// The request of a connection over the limit, where it is one of HTTP/2, is answered in that.
+    func rejectsHTTP2(_ count: Int) -> Bool {
+        guard listener.settings.http2 != nil else { return false }
+        let scratch = listener.scratch
+        let bytes = scratch.bytes(count)
+        guard HTTP2Preface.match(bytes) == .whole else { return false }
+        becomeHTTP2(bytes)
+        return true
+    }
+
+    private func becomeHTTP2(_ bytes: borrowing Span<UInt8>) {
+        let next = HTTP2Connection(
+            giveUpTransport(), peer: peer, listener: listener, isAdmitted: isAdmitted)
+        listener.replace(self, with: next)
+        next.receive(bytes)
     }
 
     @discardableResult
@@ -113,7 +157,13 @@ extension HTTP1Connection {
 
     // MARK: - Answering, for the exchange
 
-    func respond(status: Int, headers: [(String, String)], body: [UInt8], closes: Bool = false) {
+    func respond(status: Int, headers: [(String, String)], body: [UInt8]) {
+        respond(status: status, headers: headers, body: body, closes: false)
+    }
+
+    private func respond(
+        status: Int, headers: [(String, String)], body: [UInt8], closes: Bool
+    ) {
         listener.loop.requireCurrent()
         guard phase == .answering else { return }
         listener.metrics.countRequest(methodIndex: methodIndex, status: status)

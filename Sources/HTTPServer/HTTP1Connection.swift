@@ -13,7 +13,9 @@ import Reactor
 ///
 /// View: connection. Threads: its loop's. It owns a buffer only while it holds part of a request
 /// or unsent bytes of an answer, so that an idle one is this object and nothing else.
-final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, EndOfTurnWork {
+final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, ReadinessHandler,
+    EndOfTurnWork
+{
     let listener: HTTPListener
     var key = Slab<any ListenerConnection>.Key(index: .max, generation: 0)
 
@@ -46,7 +48,7 @@ final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, E
     }
 
     var isAdmitted: Bool { flags.contains(.isAdmitted) }
-    var isClosed: Bool { phase == .closed }
+    var clientHasGone: Bool { phase == .closed }
 
     func start() {
         do {
@@ -84,9 +86,7 @@ final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, E
             } else {
                 discardInput()
             }
-        case .rejecting:
-            readAndDiscard()
-            if phase == .rejecting { rejectRequest() }
+        case .rejecting: readRejected()
         case .lingering: discardInput()
         case .closed: break
         }
@@ -154,7 +154,23 @@ final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, E
         if !flags.contains(.writableIsArmed) { updateInterest() }
     }
 
+    /// Gives up the transport, for another protocol to be spoken over it.
+    func giveUpTransport() -> ConnectionTransport {
+        if let registration { listener.loop.deregister(registration, descriptor: transport.number) }
+        registration = nil
+        phase = .closed
+        deadline.clear()
+        partial = nil
+        return transport.take()
+    }
+
     // MARK: - Input that is no request
+
+    private func readRejected() {
+        let count = readAndDiscard()
+        guard phase == .rejecting, count == 0 || !rejectsHTTP2(count) else { return }
+        rejectRequest()
+    }
 
     private func discardInput() {
         let limit =
@@ -165,19 +181,24 @@ final class HTTP1Connection: ByteStream, ListenerConnection, ReadinessHandler, E
         if phase == .streaming { endStream(.peerSentData) } else { close() }
     }
 
-    private func readAndDiscard() {
+    /// - Returns: How many bytes were read.
+    @discardableResult
+    private func readAndDiscard() -> Int {
         switch transport.read(into: listener.scratch) {
         case .transferred(let count) where phase == .streaming && flags.contains(.isUpgraded):
             let scratch = listener.scratch
             observer?.stream(self, received: scratch.bytes(count))
+            return count
         case .transferred(let count):
             discardedBytes = Int32(clamping: Int(discardedBytes) + count)
+            return count
         case .wouldBlock: break
         case .endOfFile:
             if phase == .streaming { endStream(.peerClosed) } else { close() }
         case .failed(let error):
             if phase == .streaming { endStream(.failed(error)) } else { close() }
         }
+        return 0
     }
 
     // MARK: - Sending

@@ -9,7 +9,8 @@ extension HTTPExchange {
     /// Answers a request for a WebSocket: with 101 where it is one, else with a problem.
     ///
     /// The stream carries frames in both directions from then on; what they mean is the
-    /// observer's. No subprotocol and no extension is agreed on.
+    /// observer's. No subprotocol and no extension is agreed on. Only HTTP/1.1 can do this: over
+    /// HTTP/2 the request is refused.
     ///
     /// - Returns: `nil` where the request was refused, or the client has gone. The observer hears
     ///   nothing then.
@@ -18,7 +19,9 @@ extension HTTPExchange {
     {
         let head = request.head
         do throws(WebSocketError) {
-            let isPossible = head.method == .get && head.version == .oneOne
+            let connection = answering as? HTTP1Connection
+            let isPossible =
+                connection != nil && head.method == .get && head.version == .oneOne
             let accept = try WebSocketHandshake.accept(
                 asksForWebSocket: isPossible
                     && head.headers.contains("Upgrade", token: "websocket"),
@@ -26,7 +29,7 @@ extension HTTPExchange {
                 versions: head.headers.all("Sec-WebSocket-Version"),
                 keys: head.headers.all("Sec-WebSocket-Key"))
             becomeAnswered()
-            return connection.openUpgraded(
+            return connection?.openUpgraded(
                 headers: [
                     ("Upgrade", "websocket"), ("Connection", "Upgrade"),
                     ("Sec-WebSocket-Accept", accept),
@@ -41,12 +44,13 @@ extension HTTPExchange {
         switch error.code {
         case .notAnUpgrade, .versionUnsupported:
             // What would do is said in headers too (RFC 6455, section 4.4; RFC 9110, section 7.8).
+            // HTTP/2 has no such headers (RFC 9113, section 8.2.2).
+            let upgrade =
+                answering is HTTP1Connection
+                ? [("Upgrade", "websocket"), ("Connection", "Upgrade")] : []
             respond(
                 ProblemDetails(status: 426, detail: error.detail),
-                headers: [
-                    ("Upgrade", "websocket"), ("Connection", "Upgrade"),
-                    ("Sec-WebSocket-Version", WebSocketHandshake.version),
-                ])
+                headers: upgrade + [("Sec-WebSocket-Version", WebSocketHandshake.version)])
         case .digestUnavailable, .outOfMemory:
             respond(ProblemDetails(status: 500, detail: error.detail))
         case .keyMalformed, .frameMalformed, .textNotUTF8, .messageTooLarge:

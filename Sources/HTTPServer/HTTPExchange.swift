@@ -23,17 +23,18 @@ package protocol HTTPRequestHandler: AnyObject {
 /// answering a client that has gone meanwhile does nothing. An exchange that is dropped without
 /// an answer answers 500 and closes the connection.
 package final class HTTPExchange {
-    let connection: HTTP1Connection
+    let answering: any RequestAnswering
     private var isAnswered = false
 
-    init(_ connection: HTTP1Connection) { self.connection = connection }
+    init(_ answering: any RequestAnswering) { self.answering = answering }
 
     deinit {
-        if !isAnswered { connection.exchangeWasDropped() }
+        if !isAnswered { answering.exchangeWasDropped() }
     }
 
-    /// True once the connection has closed, so that nobody would read an answer.
-    package var clientHasGone: Bool { connection.isClosed }
+    /// True once the connection or the request's stream has closed, so that nobody would read an
+    /// answer.
+    package var clientHasGone: Bool { answering.clientHasGone }
 
     /// Answers with `body`, and with its length as `Content-Length`. To HEAD the same head goes
     /// out without the body.
@@ -43,7 +44,7 @@ package final class HTTPExchange {
     ///   for its control characters become blanks.
     package func respond(status: Int, headers: [(String, String)] = [], body: [UInt8] = []) {
         becomeAnswered()
-        connection.respond(status: status, headers: headers, body: body)
+        answering.respond(status: status, headers: headers, body: body)
     }
 
     /// Answers with a problem document (RFC 9457), under the status that it names.
@@ -56,8 +57,8 @@ package final class HTTPExchange {
 
     /// Answers with a head and leaves the body to the caller, for as long as both sides like.
     ///
-    /// The end of the connection delimits the body (RFC 9112, section 6.3): without chunks around
-    /// them the same bytes can go to every stream.
+    /// Over HTTP/1.1 the end of the connection delimits the body (RFC 9112, section 6.3): without
+    /// chunks around them the same bytes can go to every stream.
     ///
     /// - Returns: `nil` where no body will be read: the request was HEAD, or the client has gone.
     ///   The observer hears nothing then.
@@ -65,7 +66,7 @@ package final class HTTPExchange {
         status: Int = 200, headers: [(String, String)], observer: any ByteStreamObserver
     ) -> ByteStream? {
         becomeAnswered()
-        return connection.openStream(status: status, headers: headers, observer: observer)
+        return answering.openStream(status: status, headers: headers, observer: observer)
     }
 
     func becomeAnswered() {

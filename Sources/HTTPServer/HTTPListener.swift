@@ -3,6 +3,7 @@
 
 import Bytes
 import Glibc
+import HTTP2Wire
 package import Observability
 package import PosixIO
 package import Reactor
@@ -18,6 +19,8 @@ package import TLSEngine
 package final class HTTPListener: ReadinessHandler {
     let loop: EventLoop
     let settings: HTTPServerSettings
+    /// What the sessions of this listener's HTTP/2 connections share.
+    let http2Settings: HTTP2Settings
     let metrics: HTTPServerMetrics
     let admission: (any HTTPAdmission)?
     /// Given up by ``stop()``: a handler usually holds streams, and they their listener.
@@ -77,6 +80,10 @@ package final class HTTPListener: ReadinessHandler {
         self.loop = loop
         self.address = address
         self.settings = settings
+        http2Settings = HTTP2Settings(
+            limits: settings.http2 ?? HTTP2Limits(), requests: settings.limits,
+            headerTimeout: settings.headerTimeout, bodyTimeout: settings.bodyTimeout,
+            answerTimeout: settings.idleTimeout)
         self.handler = handler
         self.metrics = metrics
         self.admission = admission
@@ -129,6 +136,7 @@ package final class HTTPListener: ReadinessHandler {
         socket = nil
         spare = nil
         if let acceptTimer { loop.cancel(acceptTimer) }
+        for connection in openConnections() { connection.drainBegins() }
     }
 
     /// Closes the connections that wait for a request and have sent no part of one.
@@ -250,6 +258,8 @@ package final class HTTPListener: ReadinessHandler {
         switch wireProtocol {
         case .http1:
             HTTP1Connection(transport, peer: peer, listener: self, isAdmitted: isAdmitted)
+        case .http2:
+            HTTP2Connection(transport, peer: peer, listener: self, isAdmitted: isAdmitted)
         }
     }
 

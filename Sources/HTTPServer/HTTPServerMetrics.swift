@@ -36,6 +36,7 @@ package final class HTTPServerMetrics: Sendable {
     let idleCloses: Counter
     let unanswered: Counter
     let bytesSent: Counter
+    let http2: HTTP2Metrics
 
     private let rejections: [String: Counter]
     private let badRequests: [String: Counter]
@@ -59,6 +60,7 @@ package final class HTTPServerMetrics: Sendable {
         unanswered = registry.counter(
             "rivulet_http_requests_unanswered_total", "Requests that no handler answered.")
         bytesSent = registry.counter("rivulet_http_sent_bytes_total", "Bytes given to sockets.")
+        http2 = HTTP2Metrics(registry)
         func table(_ name: String, _ help: String, _ label: String, _ values: [String])
             -> [String: Counter]
         {

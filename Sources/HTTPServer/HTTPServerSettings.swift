@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import HTTP1Wire
+package import HTTP2Wire
 
 /// Every limit of a listener, each with its reason.
 package struct HTTPServerSettings: Sendable {
@@ -11,6 +12,9 @@ package struct HTTPServerSettings: Sendable {
 
     /// What a request may measure: its head's parts and its body.
     package var limits = HTTP1Limits()
+
+    /// The limits of connections that speak HTTP/2; `nil` where none may.
+    package var http2: HTTP2Limits? = HTTP2Limits()
 
     /// Bytes that a listener holds of requests that are not whole, before it refuses to hold more:
     /// as many bodies of the largest size as one loop has reason to receive at once.
@@ -67,4 +71,9 @@ package struct HTTPServerSettings: Sendable {
     package var serverHeader: String? = "rivulet"
 
     package init() {}
+
+    /// What a TLS listener agrees to speak (ALPN, RFC 7301), the preferred first.
+    package var applicationProtocols: [String] {
+        (http2 == nil ? [] : ["h2"]) + ["http/1.1", "http/1.0"]
+    }
 }

@@ -25,6 +25,9 @@ protocol ListenerConnection: AnyObject {
     /// Other connections have had their turn; see ``HTTPListener/continueLater(_:)``.
     func continueReading()
 
+    /// The listener accepts no more connections and will drain; the peer may be told of it.
+    func drainBegins()
+
     /// The listener drains: close where no request is being received or answered.
     func closeIfIdle()
 
@@ -32,9 +35,15 @@ protocol ListenerConnection: AnyObject {
     func stop()
 }
 
+extension ListenerConnection {
+    /// HTTP/1.1 tells its peer with the next answer.
+    func drainBegins() {}
+}
+
 /// What is spoken on a connection.
 enum WireProtocol: String, Sendable {
     case http1 = "http/1.1"
+    case http2 = "h2"
 }
 
 /// When a connection has waited long enough, in its listener's steps.

@@ -86,7 +86,9 @@ struct RequestReader {
 
 /// How many bytes the connections of a listener hold of requests that are not whole.
 final class HeldBytes {
-    fileprivate(set) var count = 0
+    private(set) var count = 0
+
+    func add(_ more: Int) { count += more }
 }
 
 /// What a connection holds of requests that were not handled yet; made only when there is some.
@@ -114,11 +116,11 @@ final class PartialRequest {
         count()
     }
 
-    deinit { total.count -= counted }
+    deinit { total.add(-counted) }
 
     private func count() {
         let held = input.count + reader.bodyBytes
-        total.count += held - counted
+        total.add(held - counted)
         counted = held
     }
 
@@ -150,6 +152,9 @@ final class PartialRequest {
         if case .request = step { timedPart = .none }
         return step
     }
+
+    /// What the reader has not consumed.
+    var unread: ArraySlice<UInt8> { input[start...] }
 
     /// TLS speaks first, with a handshake record (RFC 8446, section 5.1).
     var beginsLikeTLS: Bool { start < input.count && input[start] == 0x16 }

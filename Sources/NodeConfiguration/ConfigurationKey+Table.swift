@@ -36,6 +36,10 @@ extension Configuration {
         .choice(
             "server.tls_minimum_version", \.server.tlsMinimumVersion,
             "The least version of TLS that is spoken."),
+        .boolean(
+            "server.http2", \.server.http2,
+            "Speaks HTTP/2 beside HTTP/1.1: with clients that know it does, and over TLS with those "
+                + "that ask."),
         .integer(
             "server.loops", \.server.loops, 0...256,
             "Event loops, each with a thread and a share of the connections.",

@@ -49,6 +49,8 @@ package struct ServerSection: Sendable, Equatable {
     package var tlsClientCertificates = ClientCertificates.off
     package var tlsClientAuthority: String?
     package var tlsMinimumVersion = TLSVersion.v12
+    /// Whether HTTP/2 is spoken beside HTTP/1.1.
+    package var http2 = true
     /// Event loops; 0 is one per core.
     package var loops = 0
     /// Connections the kernel keeps before they are accepted, per listener.

@@ -133,6 +133,13 @@ final class LoopbackClient {
         return Array(held.prefix(count))
     }
 
+    /// Reads what has come, waiting for the first of it; empty at the end.
+    func readSome() -> [UInt8] {
+        while held.isEmpty, readMore() {}
+        defer { held = [] }
+        return held
+    }
+
     /// Reads until the server closes.
     func readToEnd() -> [UInt8] {
         while readMore() {}

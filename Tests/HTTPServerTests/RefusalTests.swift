@@ -35,7 +35,9 @@ extension HTTPServerTests {
             .init("no host", "GET / HTTP/1.1\r\n\r\n", 400, "hostMissing"),
             .init(
                 "another version", "GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505, "versionUnsupported"),
-            .init("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "versionUnsupported"),
+            .init(
+                "a preface of HTTP/2 with one wrong letter", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n",
+                505, "versionUnsupported"),
             .init(
                 "folded header", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400,
                 "foldedHeader"),

@@ -157,6 +157,10 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
         switch path {
         case "/later": waiting.append(exchange)
         case "/drop": break
+        case "/fields":
+            let cookie = request.head.headers.first("cookie") ?? ""
+            let text = "\(request.head.authority)|\(cookie)"
+            exchange.respond(status: 200, body: Array(text.utf8))
         case "/none": exchange.respond(status: 204)
         case "/hostile":
             let value = String(decoding: request.body, as: UTF8.self)

@@ -258,18 +258,6 @@ private func send(_ stream: ByteStream, upTo total: Int, _ sent: Lock<Int>) {
     }
 }
 
-private func writePieces(_ stream: ByteStream, _ pieces: [[UInt8]]) -> ByteStreamWrite {
-    var all = pieces.flatMap { $0 }
-    return unsafe all.withUnsafeMutableBytes { raw in
-        var offset = 0
-        let vectors = unsafe pieces.map { piece in
-            defer { offset += piece.count }
-            return unsafe iovec(iov_base: raw.baseAddress! + offset, iov_len: piece.count)
-        }
-        return unsafe vectors.withUnsafeBufferPointer { unsafe stream.write($0) }
-    }
-}
-
 private struct TurnSteps: Sendable {
     let turnHasBegun = Lock(false)
     let clientHasReset = Lock(false)

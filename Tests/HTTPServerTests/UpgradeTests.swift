@@ -1,6 +1,7 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+import HTTP2TestKit
 import PosixIO
 import Testing
 
@@ -98,6 +99,19 @@ extension HTTPServerTests {
             client.close()
             #expect(eventually { server.metric("rivulet_http_connections_open") == 0 })
             #expect(server.record.withLock { $0.received } == [1, 2, 0])
+        }
+
+        @Test("over HTTP/2 a WebSocket is refused, and the connection goes on")
+        func overHTTP2() throws {
+            let server = try ServerUnderTest()
+            defer { server.stop() }
+            let client = try HTTP2LoopbackClient(server)
+            let refused = client.answer(to: "/upgrade")
+            #expect(refused.status == 426)
+            #expect(refused.header("sec-websocket-version") == "13")
+            #expect(refused.header("upgrade") == nil)
+            #expect(refused.header("connection") == nil)
+            #expect(client.answer(to: "/echo").text == "GET /echo|")
         }
 
         @Test("a request that is no handshake is refused, and the connection goes on")

@@ -94,6 +94,11 @@ struct FanoutPlan: Sendable {
         return min(deliveries / Double(connections), mode == .single ? 3_000 : 50_000)
     }
 
+    /// The rate at which the fewest batches of a window take four times its length.
+    func slowestRate(eventsPerBatch: Int) -> Double {
+        Double(Schedule.batchesMin * eventsPerBatch) / (4 * window.inSeconds)
+    }
+
     func moderateRate(connections: Int) -> Double {
         min(Self.moderateDeliveries / Double(connections), Self.moderateEvents)
     }

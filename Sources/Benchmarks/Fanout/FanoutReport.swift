@@ -25,6 +25,19 @@ struct FanoutResult: Sendable {
             })
     }
 
+    /// What a delivery takes of the server's processor at the moderate load, in microseconds.
+    func moderateCost(_ side: FanoutSide.Name) -> Spread {
+        Spread((moderate[side] ?? []).map(\.serverMicrosecondsPerDelivery))
+    }
+
+    /// The same by the floor's of the same round.
+    func moderateCostRatios(_ side: FanoutSide.Name) -> Spread {
+        Spread(
+            zip(moderate[side] ?? [], moderate[.floor] ?? []).map {
+                $0.serverMicrosecondsPerDelivery / $1.serverMicrosecondsPerDelivery
+            })
+    }
+
     /// The latencies of all rounds at the moderate load.
     func moderateLatency(_ side: FanoutSide.Name) -> LatencyHistogram {
         var all = LatencyHistogram()
@@ -103,18 +116,16 @@ struct FanoutReport {
                     ["\(result.connections) x \(Columns.number(rate))/s", "\(side)"]
                         + [0.5, 0.99, 0.999].map { Columns.number(latency.milliseconds($0)) }
                         + [
-                            Columns.number(latency.maximumMilliseconds), "\(latency.count)",
-                            Columns.spread(
-                                Spread(
-                                    (result.moderate[side] ?? [])
-                                        .map(\.serverMicrosecondsPerDelivery))),
+                            Columns.number(latency.maximumMilliseconds),
+                            Columns.spread(result.moderateCost(side)),
+                            Columns.spread(result.moderateCostRatios(side)),
                         ])
             }
         }
         return Columns.table(
             [
-                "load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "deliveries",
-                "us CPU/delivery",
+                "load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "us CPU/delivery",
+                "of the floor's",
             ], rows)
     }
 

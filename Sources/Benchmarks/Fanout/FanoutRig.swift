@@ -204,9 +204,11 @@ final class FanoutRig {
             case (let low?, let high?):
                 if high / low <= plan.searchStep { return held }
                 rate = (low * high).squareRoot()
-            case (.some, nil): rate *= 1.6
-            case (nil, _): rate /= 1.6
+            case (.some, nil): rate *= 2
+            case (nil, _): rate /= 2
             }
+            // Slower ones would take longer than their windows are meant to.
+            guard rate >= plan.slowestRate(eventsPerBatch: eventsPerBatch) else { return held }
         }
         return held
     }

@@ -12,10 +12,13 @@ struct Schedule: Sendable, Equatable {
     let batches: Int
     let eventsPerBatch: Int
 
+    /// Fewer would say nothing about quantiles.
+    static let batchesMin = 5
+
     /// Batches at `eventsPerSecond`, for about `length` and at least `batchesMin` of them.
     init(
         start: MonotonicTime, eventsPerSecond: Double, eventsPerBatch: Int, length: Duration,
-        batchesMin: Int = 5
+        batchesMin: Int = batchesMin
     ) {
         self.start = start
         self.eventsPerBatch = eventsPerBatch
