@@ -32,6 +32,8 @@ let cLibraries: [Target] = [
     system("CHiredis", pkgConfig: nil, apt: "libhiredis-dev"),
     system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
     system("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+    // Debian ships no pkg-config file for wslay.
+    system("CWslay", pkgConfig: nil, apt: "libwslay-dev"),
     system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
     system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
@@ -51,6 +53,7 @@ let pureWire: [Target] =
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
     + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
+    + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL"])
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])
@@ -70,8 +73,8 @@ let drivers: [Target] =
 let server: [Target] = room(
     "HTTPServer",
     on: [
-        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "TLSEngine",
-        "CLinux",
+        "Bytes", "PosixIO", "Observability", "Reactor", "HTTP1Wire", "HTTP2Wire", "WebSocketWire",
+        "TLSEngine", "CLinux",
     ],
     tests: ["BrokerTestKit", "HTTP2TestKit"]
 )
@@ -81,7 +84,7 @@ let domain: [Target] =
         "BrokerCore",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "Reactor", "CLinux", "Compression",
+            "NodeConfiguration", "Reactor", "WebSocketWire", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit"]
     )
@@ -103,7 +106,7 @@ let composition: [Target] =
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
             "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
         ],
-        tests: ["BrokerTestKit", "ClusterHarness"]
+        tests: ["BrokerTestKit", "ClusterHarness", "WebSocketWire"]
     )
 
 let programs: [Target] = [

@@ -4,11 +4,14 @@
 package import Bytes
 package import EventStreamWire
 package import JSONFields
+import PosixIO
+import Synchronization
 
 /// Events that were appended together, encoded once for everybody on this node.
 ///
-/// View: node. Threads: any; nothing changes after init. Every event loop holds the same batch,
-/// and every connection sends the same bytes.
+/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket are made
+/// when they are first asked for. Every event loop holds the same batch, and every connection sends
+/// the same bytes.
 ///
 /// The frames lie channel by channel: all events as the first channel of the route shows them,
 /// then all as the second does. A connection that gets a whole channel therefore sends a batch as
@@ -24,14 +27,19 @@ package final class EventBatch: Sendable {
 
     /// Where frame `position * count + row` ends.
     private let frameEnds: [UInt32]
+    /// Rows whose value is no JSON object, ascending; hardly ever any.
+    private let textRows: [Int]
+    /// The same frames for WebSocket, once somebody has needed them.
+    private let webSocketFrames = AtomicLazyReference<FrameSet>()
     /// True for a message of Rivulet's own that goes to every subscription, such as a gap.
     package let isNotice: Bool
     /// True where the batch was read back from history rather than seen live.
     package let isReplay: Bool
 
+    /// - Parameter textRows: The rows, ascending, whose value is no JSON object.
     package init(
         firstID: EventID, count: Int, route: TopicRoute, frames: SharedBytes, frameEnds: [UInt32],
-        fields: FieldTable, isReplay: Bool
+        fields: FieldTable, textRows: [Int] = [], isReplay: Bool
     ) {
         precondition(frameEnds.count == count * route.channels.count)
         self.firstID = firstID
@@ -40,6 +48,7 @@ package final class EventBatch: Sendable {
         self.frames = frames
         self.frameEnds = frameEnds
         self.fields = fields
+        self.textRows = textRows
         self.isReplay = isReplay
         isNotice = false
     }
@@ -53,6 +62,7 @@ package final class EventBatch: Sendable {
         frames = SharedBytes(frame)
         frameEnds = [UInt32(frame.count)]
         fields = nil
+        textRows = []
         isReplay = false
         isNotice = true
     }
@@ -63,14 +73,36 @@ package final class EventBatch: Sendable {
         EventID(milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))
     }
 
-    /// How much memory the batch takes, nearly enough for a bound.
+    /// How much memory the batch takes at the moment, nearly enough for a bound.
     package var memoryBytes: Int {
         frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
+            + (webSocketFrames.load()?.memoryBytes ?? 0)
     }
 
-    private func frameRange(position: Int, row: Int) -> Range<Int> {
+    /// The bytes that slices in `format` lie in.
+    func bytes(in format: FrameFormat) -> SharedBytes {
+        format == .eventStream ? frames : webSocket.bytes
+    }
+
+    private func ends(in format: FrameFormat) -> [UInt32] {
+        format == .eventStream ? frameEnds : webSocket.ends
+    }
+
+    /// The frames for WebSocket. The first to ask makes it, once for the node.
+    private var webSocket: FrameSet {
+        if let made = webSocketFrames.load() { return made }
+        return WebSocketFrames.writing.withLock { _ in
+            if let made = webSocketFrames.load() { return made }
+            return webSocketFrames.storeIfNil(
+                WebSocketFrames.make(
+                    from: frames, ends: frameEnds, channels: route.channels.map(\.name),
+                    rows: count, textRows: textRows))
+        }
+    }
+
+    private func frameRange(position: Int, row: Int, _ ends: [UInt32]) -> Range<Int> {
         let index = position * count + row
-        return (index == 0 ? 0 : Int(frameEnds[index - 1]))..<Int(frameEnds[index])
+        return (index == 0 ? 0 : Int(ends[index - 1]))..<Int(ends[index])
     }
 
     private func matches(_ subscription: Subscription, row: Int) -> Bool {
@@ -83,24 +115,29 @@ package final class EventBatch: Sendable {
     /// Neighbouring frames become one run. The result depends on nothing but the arguments, which
     /// is what lets a connection remember its place as a number of bytes.
     package func appendSlices(
-        for subscription: Subscription, after cursor: EventID, to slices: inout [Range<Int>]
+        for subscription: Subscription, in format: FrameFormat = .eventStream,
+        after cursor: EventID, to slices: inout [Range<Int>]
     ) -> Int {
         if isNotice {
             guard firstID > cursor else { return 0 }
-            slices.append(0..<frames.count)
+            slices.append(0..<bytes(in: format).count)
             return 1
         }
         guard let position = subscription.position(in: route), lastID > cursor else { return 0 }
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
         guard !subscription.predicates.isEmpty else {
-            let start = frameRange(position: position, row: firstRow).lowerBound
-            let end = frameRange(position: position, row: count - 1).upperBound
+            let ends = ends(in: format)
+            let start = frameRange(position: position, row: firstRow, ends).lowerBound
+            let end = frameRange(position: position, row: count - 1, ends).upperBound
             slices.append(start..<end)
             return count - firstRow
         }
         var matched = 0
+        var ends: [UInt32] = []
         for row in firstRow..<count where matches(subscription, row: row) {
-            let range = frameRange(position: position, row: row)
+            // Only now: a batch of which nothing matches is not written in another format.
+            if matched == 0 { ends = self.ends(in: format) }
+            let range = frameRange(position: position, row: row, ends)
             matched += 1
             if let last = slices.indices.last, matched > 1,
                 slices[last].upperBound == range.lowerBound
@@ -116,22 +153,25 @@ package final class EventBatch: Sendable {
     /// The rest of the frame that byte `sentBytes` of the slices lies in, and the ID of its event:
     /// what a connection needs of a batch that it lets go in the middle.
     package func remainder(
-        for subscription: Subscription, after cursor: EventID, sentBytes: Int
+        for subscription: Subscription, in format: FrameFormat, after cursor: EventID,
+        sentBytes: Int
     ) -> (rest: [UInt8], cursor: EventID) {
-        if isNotice { return (frames.copy(sentBytes..<frames.count), firstID) }
+        let bytes = bytes(in: format)
+        if isNotice { return (bytes.copy(sentBytes..<bytes.count), firstID) }
         guard let position = subscription.position(in: route), lastID > cursor else {
             return ([], cursor)
         }
+        let ends = ends(in: format)
         var passed = 0
         var reached = cursor
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
         for row in firstRow..<count where matches(subscription, row: row) {
-            let range = frameRange(position: position, row: row)
+            let range = frameRange(position: position, row: row, ends)
             if passed == sentBytes { return ([], reached) }
             reached = id(ofRow: row)
             if passed + range.count > sentBytes {
                 return (
-                    frames.copy((range.lowerBound + sentBytes - passed)..<range.upperBound), reached
+                    bytes.copy((range.lowerBound + sentBytes - passed)..<range.upperBound), reached
                 )
             }
             passed += range.count
@@ -162,10 +202,12 @@ package final class BatchEncoder {
     ) -> EventBatch? {
         guard !route.channels.isEmpty, !ranges.isEmpty else { return nil }
         var fields = FieldTable(for: directory.fieldPaths)
-        for range in ranges {
-            // The owner of the partition has already validated the event, so a bad verdict can
-            // only mean a row without fields, which no filter matches.
-            _ = extractor.extract(bytes.extracting(range), into: &fields)
+        var textRows: [Int] = []
+        for (row, range) in ranges.enumerated() {
+            // The owner of the partition has already validated the event. Where this node sees it
+            // otherwise it becomes a row without fields, which no filter matches.
+            let verdict = extractor.extract(bytes.extracting(range), into: &fields)
+            if verdict != .object { textRows.append(row) }
         }
         writer.removeAll()
         var ends: [UInt32] = []
@@ -182,7 +224,8 @@ package final class BatchEncoder {
         }
         return EventBatch(
             firstID: firstID, count: ranges.count, route: route,
-            frames: SharedBytes(writer.bytes), frameEnds: ends, fields: fields, isReplay: isReplay)
+            frames: SharedBytes(writer.bytes), frameEnds: ends, fields: fields,
+            textRows: textRows, isReplay: isReplay)
     }
 
     private func eventName(of channel: Channel, _ fields: FieldTable, row: Int) -> String {

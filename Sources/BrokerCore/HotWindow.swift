@@ -13,6 +13,8 @@ package import EventStreamWire
 /// older batches leave.
 package struct HotWindow {
     private var batches = RingQueue<EventBatch>(reserving: 1024)
+    /// What each batch counts for in ``bytes``.
+    private var sizes = RingQueue<Int>(reserving: 1024)
     /// How many bytes had been appended before each batch.
     private var bytesBefore = RingQueue<UInt64>(reserving: 1024)
     private var bytesAppended: UInt64 = 0
@@ -43,17 +45,28 @@ package struct HotWindow {
     package subscript(ordinal: UInt64) -> EventBatch { batches[Int(ordinal - firstOrdinal)] }
 
     package mutating func append(_ batch: EventBatch) {
+        let size = batch.memoryBytes
         batches.append(batch)
+        sizes.append(size)
         bytesBefore.append(bytesAppended)
-        bytesAppended += UInt64(batch.memoryBytes)
-        bytes += batch.memoryBytes
+        bytesAppended += UInt64(size)
+        bytes += size
         lastID = batch.lastID
+    }
+
+    /// Counts a batch anew that may have been written in another format since.
+    mutating func recount(_ ordinal: UInt64) {
+        guard ordinal >= firstOrdinal, ordinal < endOrdinal else { return }
+        let index = Int(ordinal - firstOrdinal)
+        let size = batches[index].memoryBytes
+        bytes += size - sizes[index]
+        sizes[index] = size
     }
 
     /// Lets the oldest batches go until the bound holds. The newest stays, however large.
     package mutating func trim() {
         while bytes > bytesMax, batches.count > 1, let batch = batches.popFirst() {
-            bytes -= batch.memoryBytes
+            bytes -= sizes.popFirst() ?? 0
             bytesBefore.popFirst()
             coveredAfter = batch.lastID
             firstOrdinal += 1

@@ -46,21 +46,22 @@ package final class Hub: EndOfTurnWork {
 
     package let metrics = HubMetrics()
 
-    private let loop: EventLoop
+    let loop: EventLoop
     private let settings: Settings
     private let replay: any ReplaySource
     private var random: any RandomNumberGenerator
-    private var window: HotWindow
+    var window: HotWindow
     private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
     private var compressors: [ContentCoding: ChunkCompressor] = [:]
-    private var subscribers = Slab<Subscriber>()
+    var subscribers = Slab<Subscriber>()
     /// Batches before this ordinal have been pushed to those who were caught up.
-    private var pushedOrdinal: UInt64 = 0
+    var pushedOrdinal: UInt64 = 0
     private var turnIsPending = false
-    private var isDraining = false
+    /// True once it has sent everybody away.
+    private(set) var isDraining = false
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
-    private var lagTimer: LoopTimer?
+    var lagTimer: LoopTimer?
 
     // Used again for every push, so that delivering allocates nothing.
     private var slices: [Range<Int>] = []
@@ -73,7 +74,7 @@ package final class Hub: EndOfTurnWork {
     /// The hub looks after a 64th of its subscribers each sweep, so that heartbeats do not wake
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
-    private static let lagCheckInterval: Duration = .milliseconds(250)
+    static let lagCheckInterval: Duration = .milliseconds(250)
     private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
@@ -130,12 +131,19 @@ package final class Hub: EndOfTurnWork {
     /// The newest ID this hub has seen.
     package var lastID: EventID { window.lastID }
 
+    /// The cursor of who subscribes now to new events only: those of this very turn, not yet
+    /// pushed, count as new.
+    package var liveCursor: EventID { window.cursor(before: pushedOrdinal) }
+
     // MARK: - Subscribers
 
     package var subscriberCount: Int { subscribers.count }
 
     /// Adds a connection. Its first bytes are a `retry:`; then come the events after `cursor`, or
     /// only new ones where there is none.
+    ///
+    /// Over WebSocket the sink is one of those who share a connection: it gets events and notices
+    /// and nothing else, and every offer made to it ends where a frame ends.
     ///
     /// - Parameter form: How the bytes are to look; the caller has told the client.
     package func subscribe(
@@ -148,9 +156,11 @@ package final class Hub: EndOfTurnWork {
         subscriber.memberIndex = members.members.count
         members.members.append(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
-        subscriber.preamble = members.streamHeader + members.own(retryLine())
+        if form.isWholeConnection {
+            subscriber.preamble = members.streamHeader + members.own(retryLine())
+        }
         metrics.connections.set(subscribers.count)
-        // New events only: those of this very turn, not yet pushed, count as new.
+        // From ``liveCursor`` on.
         if cursor == nil { place(subscriber, before: pushedOrdinal) }
         pull(subscriber)
         return Key(slab: subscriber.key)
@@ -195,6 +205,21 @@ package final class Hub: EndOfTurnWork {
         remove(subscriber)
     }
 
+    /// Ends a subscription whose connection goes on, and returns the bytes that end the frame it is
+    /// in the middle of; others may follow them.
+    package func unsubscribe(_ key: Key) -> [UInt8] {
+        guard let subscriber = subscribers[key.slab] else { return [] }
+        var rest = subscriber.preamble
+        if rest.isEmpty, let batch = subscriber.held {
+            rest =
+                subscriber.subscriptionClass.remainder(
+                    batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes
+                ).rest
+        }
+        remove(subscriber)
+        return rest
+    }
+
     /// Ends every connection with a `retry:` that grows with their number, so that they come back
     /// spread out. Returns how many there were.
     package func drain() -> Int {
@@ -204,14 +229,24 @@ package final class Hub: EndOfTurnWork {
         subscribers.forEach { _, subscriber in all.append(subscriber) }
         for subscriber in all {
             // In the middle of an event nothing can be put in; the client resumes by its ID.
-            if subscriber.sentBytes == 0, subscriber.preamble.isEmpty {
+            if subscriber.subscriptionClass.isWholeConnection, subscriber.sentBytes == 0,
+                subscriber.preamble.isEmpty
+            {
                 subscriber.preamble = subscriber.subscriptionClass.own(retryLine())
                 _ = flushPreamble(subscriber)
             }
-            subscriber.sink.finish()
-            remove(subscriber)
+            finish(subscriber)
         }
         return count
+    }
+
+    /// Ends a connection that its client may come back from.
+    func finish(_ subscriber: Subscriber) {
+        // Who shares its connection may have gone with another of it.
+        guard subscribers[subscriber.key] != nil else { return }
+        // Before it is removed: a shared connection still has a frame to finish.
+        subscriber.sink.finish()
+        if subscribers[subscriber.key] != nil { remove(subscriber) }
     }
 
     private func remove(_ subscriber: Subscriber) {
@@ -253,6 +288,7 @@ package final class Hub: EndOfTurnWork {
             eventCount += rendering.eventCount
             hold(rendering, of: batch)
             for slice in slices { pieces.append(slice, of: rendering.bytes) }
+            if !members.isWholeConnection { window.recount(ordinal) }
             ordinal += 1
         }
         let prepared = ordinal
@@ -312,7 +348,7 @@ package final class Hub: EndOfTurnWork {
         if rendering.bytes !== batch.frames { piecesOwners.append(rendering.bytes) }
     }
 
-    private func place(_ subscriber: Subscriber, before ordinal: UInt64) {
+    func place(_ subscriber: Subscriber, before ordinal: UInt64) {
         subscriber.source = .window(ordinal: ordinal)
         subscriber.cursor = window.cursor(before: ordinal)
         subscriber.sentBytes = 0
@@ -485,6 +521,9 @@ package final class Hub: EndOfTurnWork {
                 skip = 0
                 pieces.append(start..<slice.upperBound, of: rendering.bytes)
             }
+            if !members.isWholeConnection, case .window(let ordinal) = subscriber.source {
+                window.recount(ordinal + UInt64(step))
+            }
             if slices.count > PieceList.countMax { break }
             cursor = batch.lastID
             step += 1
@@ -493,7 +532,7 @@ package final class Hub: EndOfTurnWork {
     }
 
     /// The batch that is `steps` after the subscriber's current one, or `nil` at the end.
-    private func batch(of subscriber: Subscriber, steps: Int) -> EventBatch? {
+    func batch(of subscriber: Subscriber, steps: Int) -> EventBatch? {
         switch subscriber.source {
         case .unseated: return nil
         case .page(let batches, let index, _):
@@ -581,6 +620,10 @@ package final class Hub: EndOfTurnWork {
         subscribers.forEach { key, subscriber in
             guard key.index % Self.sweepShares == sweepPosition else { return }
             let silence = now - min(now, subscriber.lastWriteMilliseconds)
+            guard subscriber.subscriptionClass.isWholeConnection else {
+                if subscriber.phase == .blocked { release(subscriber) }
+                return
+            }
             switch subscriber.phase {
             case .caughtUp, .ahead, .awaitingPage, .pulling:
                 if silence >= due { quiet.append(subscriber) }
@@ -604,64 +647,6 @@ package final class Hub: EndOfTurnWork {
         }
     }
 
-    // MARK: - Lag
-
-    /// Looks at those whose sockets are full: how far behind they are, and what their rule says.
-    private func checkLag() {
-        if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
-        var longest: UInt64 = 0
-        var slow: [Subscriber] = []
-        subscribers.forEach { _, subscriber in
-            guard subscriber.phase == .blocked else { return }
-            let lag = lag(of: subscriber)
-            longest = max(longest, lag.events)
-            let rule = subscriber.subscriptionClass.lagRule
-            guard subscriber.hasBeenLive, rule.isExceeded(events: lag.events, bytes: lag.bytes)
-            else { return }
-            slow.append(subscriber)
-        }
-        metrics.longestLag.set(Int64(clamping: longest))
-        for subscriber in slow {
-            switch subscriber.subscriptionClass.lagRule.policy {
-            case .catchUp: break
-            case .skip: skip(subscriber)
-            case .close:
-                metrics.lagClosed.add()
-                remove(subscriber)
-                subscriber.sink.finish()
-            }
-        }
-    }
-
-    /// How far a subscriber is behind. Bytes behind the window are not known and not counted.
-    private func lag(of subscriber: Subscriber) -> (events: UInt64, bytes: UInt64) {
-        let newest = window.lastID.sequence
-        let events = newest - min(newest, subscriber.cursor.sequence)
-        switch subscriber.source {
-        case .window(let ordinal): return (events, window.bytes(from: ordinal))
-        case .page, .unseated: return (events, UInt64(window.bytes))
-        }
-    }
-
-    /// Tells a slow subscriber of a gap and puts it where new events come. Its socket is full, so
-    /// the telling waits like anything else; until it has gone, there is nothing more to skip.
-    private func skip(_ subscriber: Subscriber) {
-        guard subscriber.preamble.isEmpty else { return }
-        var rest: [UInt8] = []
-        if subscriber.sentBytes > 0, let batch = batch(of: subscriber, steps: 0) {
-            (rest, subscriber.cursor) = subscriber.subscriptionClass.remainder(
-                batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
-        }
-        let from = subscriber.cursor
-        let to = window.cursor(before: pushedOrdinal)
-        guard to > from else { return }
-        let notice = GapNotice(from: from, to: to, reason: .slow)
-        subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
-        place(subscriber, before: pushedOrdinal)
-        metrics.lagSkips.add()
-        metrics.lagSkippedEvents.add(to.sequence - min(to.sequence, from.sequence))
-    }
-
     /// Lets go of a batch that the window has dropped, keeping only the rest of what was begun.
     private func release(_ subscriber: Subscriber) {
         guard case .window(let ordinal) = subscriber.source, ordinal < window.firstOrdinal,
@@ -677,12 +662,14 @@ package final class Hub: EndOfTurnWork {
 
     private var clockMilliseconds: UInt64 { loop.now.nanoseconds / 1_000_000 }
 
-    /// `retry:` with jitter that grows with the number of connections: 10,000 clients that lose
-    /// their node come back over about ten seconds more than a handful would.
-    private func retryLine() -> [UInt8] {
+    private func retryLine() -> [UInt8] { Array("retry: \(retryMilliseconds())\n".utf8) }
+
+    /// After how long a client is to come back that loses its connection now, with jitter that grows
+    /// with the number of connections: 10,000 clients that lose their node come back over about ten
+    /// seconds more than a handful would.
+    package func retryMilliseconds() -> Int {
         let base = max(1, Int(settings.retry.wholeMilliseconds))
         let spread = base / 2 + min(30_000, subscribers.count)
-        let milliseconds = base / 2 + Int.random(in: 0...spread, using: &random)
-        return Array("retry: \(milliseconds)\n".utf8)
+        return base / 2 + Int.random(in: 0...spread, using: &random)
     }
 }

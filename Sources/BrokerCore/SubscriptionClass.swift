@@ -11,6 +11,13 @@ package enum StreamForm: Sendable, Hashable {
     case plain
     /// The same bytes under a content coding.
     case coded(ContentCoding)
+    /// As frames of a WebSocket.
+    case webSocket
+
+    /// Whether one subscriber is a whole connection, which the hub then greets, keeps alive, and
+    /// ends where its socket takes nothing. Those of a WebSocket share one, and who shares it out
+    /// looks after it (``WebSocketSession``).
+    var isWholeConnection: Bool { self != .webSocket }
 }
 
 /// The connections of one loop that want the same in the same form. A filter runs once for all of
@@ -50,6 +57,8 @@ final class SubscriptionClass {
     private static let chunkBytesMax = 4 << 20
 
     var subscription: Subscription { key.subscription }
+    var isWholeConnection: Bool { key.form.isWholeConnection }
+    private var format: FrameFormat { key.form == .webSocket ? .webSocket : .eventStream }
 
     /// - Parameter compressor: Of the key's coding, where it has one.
     init(_ key: Key, compressor: ChunkCompressor?, lagRule: LagRule) {
@@ -58,8 +67,12 @@ final class SubscriptionClass {
         self.compressor = compressor
     }
 
-    /// The bytes of a message of the hub's own, in this class' form.
-    func own(_ bytes: [UInt8]) -> [UInt8] { compressor?.chunk(of: bytes) ?? bytes }
+    /// The bytes of a message of the hub's own, in this class' form. Over WebSocket these are
+    /// notices only.
+    func own(_ bytes: [UInt8]) -> [UInt8] {
+        if format == .webSocket { return WebSocketFrames.notice(bytes) }
+        return compressor?.chunk(of: bytes) ?? bytes
+    }
 
     /// What a stream begins with.
     var streamHeader: [UInt8] { compressor?.streamHeader ?? [] }
@@ -70,8 +83,11 @@ final class SubscriptionClass {
         -> Rendering
     {
         guard let compressor else {
-            let count = batch.appendSlices(for: subscription, after: cursor, to: &slices)
-            return Rendering(bytes: batch.frames, eventCount: count)
+            let count = batch.appendSlices(
+                for: subscription, in: format, after: cursor, to: &slices)
+            // A batch of which nobody gets anything is not written in another format.
+            let bytes = count == 0 ? batch.frames : batch.bytes(in: format)
+            return Rendering(bytes: bytes, eventCount: count)
         }
         let isWhole = cursor < batch.firstID
         let identity = ObjectIdentifier(batch)
@@ -99,7 +115,8 @@ final class SubscriptionClass {
         -> (rest: [UInt8], cursor: EventID)
     {
         guard compressor != nil else {
-            return batch.remainder(for: subscription, after: cursor, sentBytes: sentBytes)
+            return batch.remainder(
+                for: subscription, in: format, after: cursor, sentBytes: sentBytes)
         }
         var slices: [Range<Int>] = []
         let rendering = render(batch, after: cursor, to: &slices)

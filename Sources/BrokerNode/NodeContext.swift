@@ -32,6 +32,7 @@ final class NodeContext: Sendable {
     let tailMetrics: TailMetrics
     let replayMetrics: ReplayMetrics
     let redisMetrics: RedisMetrics
+    let webSocketMetrics: WebSocketMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
     /// - Throws: Where the files that TLS needs cannot be used.
@@ -48,6 +49,7 @@ final class NodeContext: Sendable {
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
         redisMetrics = RedisMetrics(in: registry)
+        webSocketMetrics = WebSocketMetrics(in: registry)
         budget = ConnectionBudget(limit: connectionsMax)
         let server = configuration.server
         var http = HTTPServerSettings()
@@ -84,7 +86,10 @@ final class NodeContext: Sendable {
         func gauge(_ name: String, _ help: String, _ read: @escaping @Sendable () -> Double) {
             registry.gauge(name, help, labels, reading: read)
         }
-        gauge("rivulet_subscribers", "Connections that receive events.") {
+        gauge(
+            "rivulet_subscribers",
+            "Connections that receive events; a WebSocket counts for each of its subscriptions."
+        ) {
             Double(metrics.connections.value)
         }
         gauge("rivulet_subscription_classes", "Different subscriptions among them.") {

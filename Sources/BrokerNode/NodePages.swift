@@ -20,7 +20,7 @@ enum NodePages {
 
     /// What is served here, as a 404 and the start page tell it.
     static let paths = [
-        "/api/v1/sse/{channel}", "/sse/events", "/api/events", "/api/v1/channels",
+        "/api/v1/sse/{channel}", "/sse/events", "/api/events", "/ws", "/api/v1/channels",
         "/api/v1/sse/health", "/healthz", "/readyz", "/metrics",
     ]
 

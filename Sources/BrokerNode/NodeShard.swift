@@ -7,6 +7,8 @@ import Compression
 import EventStreamWire
 import HTTP1Wire
 package import HTTPServer
+import JSONFields
+import NodeConfiguration
 import Observability
 import PosixIO
 import Reactor
@@ -32,6 +34,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     private(set) var listeners: [HTTPListener] = []
     /// `nil` until the tail has found its place in history.
     private(set) var hub: Hub?
+    private var webSockets: NodeWebSockets?
 
     init(loop: EventLoop, context: NodeContext) {
         self.loop = loop
@@ -58,19 +61,39 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     /// The node has its place in history: streams can be served from here on.
     func begin(after tip: EventID, replay: any ReplaySource) {
-        guard hub == nil else { return }
+        guard hub == nil, let reader = clientMessageReader() else { return }
         let hub = Hub(
             loop: loop, settings: context.hubSettings, replay: replay, startingAfter: tip)
         self.hub = hub
         context.register(hub.metrics, loop: loop.name)
         hub.start()
+        let server = context.configuration.server
+        let webSockets = NodeWebSockets(
+            .init(
+                loop: loop, hub: hub, directory: context.directory, reader: reader,
+                metrics: context.webSocketMetrics, heartbeat: server.heartbeat,
+                stuckAfter: server.stuckTimeout))
+        self.webSockets = webSockets
+        webSockets.start()
+    }
+
+    /// `nil` where there is no memory for it, so that the node stays not ready and says why.
+    private func clientMessageReader() -> ClientMessageReader? {
+        do throws(JSONFieldsError) {
+            return try ClientMessageReader()
+        } catch {
+            context.log.error("cannot serve", LogField("error", error))
+            return nil
+        }
     }
 
     func stopAccepting() { for listener in listeners { listener.stopAccepting() } }
 
     /// Sends every client away with a `retry:`. Returns how many there were.
     func drain() -> Int {
-        let count = hub?.drain() ?? 0
+        // Before the hub, which knows nothing of close frames.
+        let webSocketCount = webSockets?.drain() ?? 0
+        let count = webSocketCount + (hub?.drain() ?? 0)
         for listener in listeners { listener.closeIdleConnections() }
         return count
     }
@@ -79,6 +102,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     func stop() {
         hub?.stop()
+        webSockets?.stop()
         for listener in listeners { listener.stop() }
     }
 
@@ -97,25 +121,26 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         ("X-Accel-Buffering", "no"),
     ]
 
+    /// Why nobody can subscribe at the moment, or `nil`.
+    private var obstacle: ProblemDetails? {
+        guard hub != nil else {
+            return ProblemDetails(
+                status: 503, title: "Not ready",
+                detail: "The node waits for Redis to find its place in history.")
+        }
+        guard context.status.phase != .draining else {
+            return ProblemDetails(
+                status: 503, title: "Draining", detail: "This node is about to stop.")
+        }
+        return nil
+    }
+
     private func openStream(
         _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
         after cursor: EventID?
     ) {
-        guard let hub else {
-            exchange.respond(
-                ProblemDetails(
-                    status: 503, title: "Not ready",
-                    detail: "The node waits for Redis to find its place in history."),
-                headers: [("Retry-After", "1")])
-            return
-        }
-        guard context.status.phase != .draining else {
-            exchange.respond(
-                ProblemDetails(
-                    status: 503, title: "Draining", detail: "This node is about to stop."),
-                headers: [("Retry-After", "1")])
-            return
-        }
+        if let obstacle { return exchange.respond(obstacle, headers: [("Retry-After", "1")]) }
+        guard let hub else { return }
         var headers = Self.streamHeaders
         var form = StreamForm.plain
         if !context.codings.isEmpty {
@@ -156,6 +181,14 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         do throws(RequestProblem) {
             let parameters = try Self.parameters(request)
             let cursor = try Self.cursor(request, parameters)
+            if path == "/ws" {
+                let wish = try webSocketWish(parameters, after: cursor)
+                if let obstacle {
+                    return exchange.respond(obstacle, headers: [("Retry-After", "1")])
+                }
+                webSockets?.open(request, exchange, asking: wish)
+                return
+            }
             let subscription = try subscription(path, parameters)
             openStream(request, exchange, subscription, after: cursor)
         } catch {
@@ -195,6 +228,27 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                     parameter: header != nil ? "Last-Event-ID" : "last_event_id",
                     given: error.given, accepted: EventIDError.accepted))
         }
+    }
+
+    /// What the query of a request for a WebSocket subscribes to; `nil` where there is none.
+    private func webSocketWish(
+        _ parameters: [(name: String, value: String)], after cursor: EventID?
+    ) throws(RequestProblem) -> NodeWebSockets.Wish? {
+        guard !parameters.isEmpty || cursor != nil else { return nil }
+        let channels = parameters.filter { $0.name == "channel" }.map(\.value)
+        guard channels.count <= 1 else {
+            throw RequestProblem(
+                problem: ProblemDetails(
+                    status: 400, title: "Bad parameter",
+                    detail: "A query subscribes to one channel; messages subscribe to more.",
+                    parameter: "channel", given: channels.joined(separator: ",")))
+        }
+        let request = ChannelRequest(
+            channel: channels.first, filters: parameters.filter { $0.name != "channel" })
+        let subscription = try Self.asked { () throws(SubscriptionError) in
+            try context.directory.subscription(request)
+        }
+        return .init(subscription: subscription, channel: channels.first, cursor: cursor)
     }
 
     private func subscription(_ path: String, _ parameters: [(name: String, value: String)])

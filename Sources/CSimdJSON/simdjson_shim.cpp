@@ -139,6 +139,31 @@ void walk(const Node &node, const dom::object &object, Output &output) noexcept 
     }
 }
 
+// Where the members of one document go.
+struct Members {
+    sj_member *members;
+    size_t max;
+    size_t count;
+
+    void add(std::string_view group, std::string_view key, const dom::element &value) noexcept {
+        sj_entry entry;
+        if (!scalar_entry(value, entry)) { entry = sj_entry{0, nullptr, 0, SJ_CONTAINER}; }
+        if (count < max) {
+            members[count] = sj_member{reinterpret_cast<const uint8_t *>(group.data()),
+                                       reinterpret_cast<const uint8_t *>(key.data()),
+                                       uint32_t(group.size()), uint32_t(key.size()), entry};
+        }
+        count++;
+    }
+
+    // Adds a value, or the elements of an array; an array without any as itself.
+    void add_all(std::string_view group, std::string_view key, const dom::element &value) noexcept {
+        dom::array array;
+        if (value.get_array().get(array) || array.size() == 0) { return add(group, key, value); }
+        for (dom::element element : array) { add(group, key, element); }
+    }
+};
+
 int status_of(error_code error) noexcept {
     switch (error) {
     case SUCCESS: return SJ_OBJECT;
@@ -239,6 +264,25 @@ int sj_extractor_extract(sj_extractor *extractor, const uint8_t *event, size_t l
     Output output{entries, counts, 0};
     walk(extractor->root, object, output);
     *left_out = output.left_out;
+    return SJ_OBJECT;
+}
+
+int sj_extractor_members(sj_extractor *extractor, const uint8_t *document, size_t length,
+                         sj_member *members, size_t members_max, size_t *count) {
+    *count = 0;
+    dom::object object;
+    const int status = extractor->parse(document, length, object);
+    if (status != SJ_OBJECT) { return status; }
+    Members output{members, members_max, 0};
+    for (auto field : object) {
+        dom::object inner;
+        if (field.value.get_object().get(inner)) {
+            output.add_all(std::string_view(), field.key, field.value);
+        } else {
+            for (auto member : inner) { output.add_all(field.key, member.key, member.value); }
+        }
+    }
+    *count = output.count;
     return SJ_OBJECT;
 }
 

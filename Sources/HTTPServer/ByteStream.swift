@@ -111,4 +111,16 @@ package protocol ByteStreamObserver: AnyObject {
     /// ``ByteStream/abort()``) or learnt it from a write; from inside ``HTTPListener/stop()``
     /// where that ended it. So it never runs inside a call that the observer makes to the stream.
     func streamEnded(_ stream: ByteStream, _ reason: StreamEnd)
+
+    /// The peer of an upgraded stream has sent `bytes`, which last until this returns. Never called
+    /// for other streams, nor once the stream has ended.
+    ///
+    /// It is called from the loop's readiness dispatch; at the end of the turn for what came
+    /// together with the request.
+    func stream(_ stream: ByteStream, received bytes: borrowing Span<UInt8>)
+}
+
+extension ByteStreamObserver {
+    /// For observers whose streams only send.
+    package func stream(_ stream: ByteStream, received bytes: borrowing Span<UInt8>) {}
 }

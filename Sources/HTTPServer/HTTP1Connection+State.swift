@@ -45,5 +45,7 @@ extension HTTP1Connection {
         static let hasServed = Flags(rawValue: 1 << 10)
         /// Requests in hand wait until other connections have had their turn.
         static let awaitsTurn = Flags(rawValue: 1 << 11)
+        /// The stream has left HTTP: what the peer sends is its observer's.
+        static let isUpgraded = Flags(rawValue: 1 << 12)
     }
 }

@@ -80,7 +80,12 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
         case .receiving: readRequests()
         case .answering, .flushing: pauseReading()
         case .streaming:
-            if readiness.contains(.peerClosed) { endStream(.peerClosed) } else { discardInput() }
+            // Upgraded, the peer's last bytes are read before its end is found.
+            if readiness.contains(.peerClosed), !flags.contains(.isUpgraded) {
+                endStream(.peerClosed)
+            } else {
+                discardInput()
+            }
         case .rejecting: readRejected()
         case .lingering: discardInput()
         case .closed: break
@@ -159,7 +164,7 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
         return transport.take()
     }
 
-    // MARK: - Discarding input
+    // MARK: - Input that is no request
 
     private func readRejected() {
         let count = readAndDiscard()
@@ -180,6 +185,10 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
     @discardableResult
     private func readAndDiscard() -> Int {
         switch transport.read(into: listener.scratch) {
+        case .transferred(let count) where phase == .streaming && flags.contains(.isUpgraded):
+            let scratch = listener.scratch
+            observer?.stream(self, received: scratch.bytes(count))
+            return count
         case .transferred(let count):
             discardedBytes = Int32(clamping: Int(discardedBytes) + count)
             return count

@@ -23,7 +23,7 @@ package protocol HTTPRequestHandler: AnyObject {
 /// answering a client that has gone meanwhile does nothing. An exchange that is dropped without
 /// an answer answers 500 and closes the connection.
 package final class HTTPExchange {
-    private let answering: any RequestAnswering
+    let answering: any RequestAnswering
     private var isAnswered = false
 
     init(_ answering: any RequestAnswering) { self.answering = answering }
@@ -69,7 +69,7 @@ package final class HTTPExchange {
         return answering.openStream(status: status, headers: headers, observer: observer)
     }
 
-    private func becomeAnswered() {
+    func becomeAnswered() {
         precondition(!isAnswered, "a request is answered twice")
         isAnswered = true
     }

@@ -128,6 +128,9 @@ final class PartialRequest {
     var isEmpty: Bool { start == input.count && !reader.isInBody }
     var isInBody: Bool { reader.isInBody }
 
+    /// What follows the requests that were read, for another protocol.
+    var unreadBytes: [UInt8] { Array(input[start...]) }
+
     func append(_ bytes: borrowing Span<UInt8>) {
         if start > 0 {
             input.removeFirst(start)

@@ -63,7 +63,7 @@ package final class JSONFieldExtractor {
         let status = unsafe event.withUnsafeBufferPointer {
             unsafe sj_extractor_validate(extractor, $0.baseAddress, $0.count)
         }
-        return verdict(status, on: event)
+        return JSONEventVerdict(status, on: event)
     }
 
     /// Checks `event` and adds a row for it to `table`, which must be made for the same paths.
@@ -88,7 +88,7 @@ package final class JSONFieldExtractor {
         }
         guard Int(status) == SJ_OBJECT else {
             table.appendAbsentRow()
-            return verdict(status, on: event)
+            return JSONEventVerdict(status, on: event)
         }
         for column in 0..<paths.count {
             let first = column * JSONFieldLimits.valuesPerField
@@ -116,13 +116,28 @@ package final class JSONFieldExtractor {
         }
     }
 
-    private func verdict(_ status: CInt, on event: Span<UInt8>) -> JSONEventVerdict {
+    private static func outOfMemory(_ eventBytesMax: Int) -> JSONFieldsError {
+        JSONFieldsError(.outOfMemory, "no memory to parse events of \(eventBytesMax) bytes")
+    }
+}
+
+extension JSONEventVerdict {
+    /// What the shim's `status` says of `event`.
+    init(_ status: CInt, on event: Span<UInt8>) {
         let reason: JSONMalformation
         switch Int(status) {
-        case SJ_OBJECT: return .object
-        case SJ_NOT_AN_OBJECT: return .notAnObject
-        case SJ_TOO_LARGE: return .tooLarge
-        case SJ_INVALID_UTF8: return .invalidUTF8
+        case SJ_OBJECT:
+            self = .object
+            return
+        case SJ_NOT_AN_OBJECT:
+            self = .notAnObject
+            return
+        case SJ_TOO_LARGE:
+            self = .tooLarge
+            return
+        case SJ_INVALID_UTF8:
+            self = .invalidUTF8
+            return
         case SJ_EMPTY: reason = .empty
         case SJ_TOO_DEEP: reason = .tooDeep
         case SJ_BAD_STRING: reason = .badString
@@ -131,10 +146,6 @@ package final class JSONFieldExtractor {
         default: reason = .badStructure
         }
         var locator = JSONErrorLocator(event)
-        return .malformed(reason: reason, offset: locator.firstError())
-    }
-
-    private static func outOfMemory(_ eventBytesMax: Int) -> JSONFieldsError {
-        JSONFieldsError(.outOfMemory, "no memory to parse events of \(eventBytesMax) bytes")
+        self = .malformed(reason: reason, offset: locator.firstError())
     }
 }

@@ -15,7 +15,7 @@ import Reactor
 import Testing
 
 /// Takes as many bytes as its script allows and remembers them.
-private final class ScriptedSink: EventSink {
+final class ScriptedSink: EventSink {
     var received: [UInt8] = []
     var allowance = Int.max
     var hasEnded = false
@@ -46,7 +46,7 @@ private final class ScriptedSink: EventSink {
     /// What a client reads, whatever the form. Empty where it could not.
     var decoded: [UInt8] {
         switch form {
-        case .plain: received
+        case .plain, .webSocket: received
         case .coded(.gzip): StreamDecoder.gunzip(received) ?? []
         case .coded(.zstd): StreamDecoder.unzstd(received) ?? []
         }
@@ -63,7 +63,7 @@ private final class ScriptedSink: EventSink {
 }
 
 /// All batches ever published; answers pages of a few batches each, at once.
-private final class MemoryHistory: ReplaySource {
+final class MemoryHistory: ReplaySource {
     struct State {
         var batches: [EventBatch] = []
         var requests = 0
@@ -92,11 +92,13 @@ private final class MemoryHistory: ReplaySource {
 }
 
 /// A hub on a loop of its own, driven step by step from the test's thread.
-private final class HubBench: Sendable {
+final class HubBench: Sendable {
     struct Parts {
         var hub: Hub
         var encoder: BatchEncoder
         var sinks: [ScriptedSink] = []
+        /// Sessions over sinks of the same index, for the tests of WebSockets.
+        var sessions: [WebSocketSession] = []
         var nextSequence: UInt64 = 1
     }
 

@@ -60,7 +60,7 @@ final class NodeBench: Sendable {
     func reload() { node.withLock { $0?.node.reload() } }
 }
 
-private func get(_ target: String, _ port: UInt16, _ headers: [(String, String)] = []) throws
+func get(_ target: String, _ port: UInt16, _ headers: [(String, String)] = []) throws
     -> HTTPAnswer
 {
     var fields = HTTPHeaders()
@@ -73,7 +73,7 @@ private func get(_ target: String, _ port: UInt16, _ headers: [(String, String)]
     return try LoopbackHTTP.get(target, port: port, headers: fields)
 }
 
-private func isReady(_ port: UInt16) -> Bool { (try? get("/readyz", port).status) == 200 }
+func isReady(_ port: UInt16) -> Bool { (try? get("/readyz", port).status) == 200 }
 
 @Suite("Broker node", .serialized)
 struct BrokerNodeTests {

@@ -28,6 +28,8 @@ final class ServerUnderTest: Sendable {
         var requestsPerLoop: [Int: Int] = [:]
         var ended: [StreamEnd] = []
         var writableCalls = 0
+        /// What peers of upgraded streams have sent.
+        var received: [UInt8] = []
     }
 
     /// What lives on one loop.
@@ -127,8 +129,8 @@ func eventually(_ condition: () -> Bool) -> Bool {
     return true
 }
 
-/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`,
-/// `/finite`.
+/// Answers by path: `/echo`, `/size/N`, `/later`, `/drop`, `/none`, `/stream`, `/finite`, and
+/// `/upgrade`, which gives every byte back and finishes after a zero.
 final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
     var waiting: [HTTPExchange] = []
     var streams: [ByteStream] = []
@@ -163,6 +165,10 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
         case "/hostile":
             let value = String(decoding: request.body, as: UTF8.self)
             exchange.respond(status: 200, headers: [("X-Given", value)])
+        case "/upgrade":
+            guard let stream = exchange.upgradeToWebSocket(request, observer: self) else { break }
+            stream.context = streams.count
+            streams.append(stream)
         case "/finite":
             let stream = exchange.openStream(headers: [], observer: self)
             #expect(stream?.write(Array("all of it".utf8)) == .all)
@@ -180,6 +186,13 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
             exchange.respond(
                 status: 200, headers: [("Content-Type", "text/plain")], body: Array(text.utf8))
         }
+    }
+
+    func stream(_ stream: ByteStream, received bytes: borrowing Span<UInt8>) {
+        let received = unsafe bytes.withUnsafeBufferPointer { unsafe Array($0) }
+        record.withLock { $0.received += received }
+        if stream.write(received) != .all { stream.abort() }
+        if received.contains(0) { stream.finish() }
     }
 
     func streamIsWritable(_ stream: ByteStream) {

@@ -32,7 +32,7 @@ enum {
 };
 
 // What an entry holds.
-enum { SJ_NULL = 0, SJ_BOOL, SJ_INT64, SJ_UINT64, SJ_DOUBLE, SJ_TEXT };
+enum { SJ_NULL = 0, SJ_BOOL, SJ_INT64, SJ_UINT64, SJ_DOUBLE, SJ_TEXT, SJ_CONTAINER };
 
 typedef struct {
     // SJ_BOOL: 0 or 1. SJ_INT64, SJ_UINT64, SJ_DOUBLE: the bits of the number.
@@ -42,6 +42,17 @@ typedef struct {
     uint32_t text_length;
     uint32_t kind;
 } sj_entry;
+
+// One value of a document that is read whole. Texts are valid until the extractor's next event.
+typedef struct {
+    // The key in the outermost object that leads to the value's own object; NULL for none.
+    const uint8_t *group;
+    const uint8_t *key;
+    uint32_t group_length;
+    uint32_t key_length;
+    // SJ_CONTAINER where an array is empty or nested, or an object lies deeper than two levels.
+    sj_entry value;
+} sj_member;
 
 typedef struct sj_extractor sj_extractor;
 
@@ -64,6 +75,12 @@ int sj_extractor_validate(sj_extractor *extractor, const uint8_t *event, size_t 
 // there was no room.
 int sj_extractor_extract(sj_extractor *extractor, const uint8_t *event, size_t length,
                          sj_entry *entries, uint32_t *counts, uint64_t *left_out);
+
+// Checks the whole document and writes its values in order to members, at most members_max of
+// them: those of the outermost object, and those of the objects in it. An array gives one member
+// for each of its elements. *count is how many there are; more than members_max were left out.
+int sj_extractor_members(sj_extractor *extractor, const uint8_t *document, size_t length,
+                         sj_member *members, size_t members_max, size_t *count);
 
 #ifdef __cplusplus
 }
