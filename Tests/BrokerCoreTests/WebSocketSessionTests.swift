@@ -280,6 +280,23 @@ struct WebSocketSessionTests {
         #expect(bench.value { parts in parts.hub.subscriberCount } == 0)
     }
 
+    @Test("a session that has ended is let go, with all it held")
+    func letGo() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let socket = bench.openWebSocket(allowance: 300)
+        for _ in 0..<3 { bench.say(socket, #"{"type":"subscribe","channel":"cameras"}"#) }
+        bench.publish("cams", count: 3, padding: 100)
+        let isGone = bench.value { parts in
+            weak let session = parts.sessions[socket]
+            weak let sink = parts.sinks[socket]
+            parts.sessions[socket].socketEnded()
+            parts.sessions = []
+            parts.sinks = []
+            return session == nil && sink == nil
+        }
+        #expect(isGone)
+    }
+
     // MARK: - Keeping sockets alive
 
     private func sweep(_ bench: HubBench, _ socket: Int, _ times: Int = 1) {
