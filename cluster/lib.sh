@@ -426,6 +426,12 @@ partitions_are_shared() {
     done
 }
 
+events_flow() {
+    local count
+    count=$(node_says 1 events_tailed)
+    [[ $count =~ ^[0-9]+$ ]] && ((count > 0))
+}
+
 haproxy_is_ready() { [[ $(http_status "$PORT" /readyz) == 200 ]]; }
 
 # What a live part answers: one or two words, of which `ready` alone is good.
