@@ -91,8 +91,9 @@ package final class EventBatch: Sendable {
     /// The frames for WebSocket. The first to ask makes it, once for the node.
     private var webSocket: FrameSet {
         if let made = webSocketFrames.load() { return made }
-        return WebSocketFrames.writing.withLock { _ in
+        return WebSocketFrames.writing.withLock { written in
             if let made = webSocketFrames.load() { return made }
+            written += 1
             return webSocketFrames.storeIfNil(
                 WebSocketFrames.make(
                     from: frames, ends: frameEnds, channels: route.channels.map(\.name),

@@ -34,7 +34,9 @@ final class FrameSet: Sendable {
 /// in one form is a place in the other.
 enum WebSocketFrames {
     /// Held while a batch is written, so that loops that meet it at the same time write it once.
-    static let writing = Lock(())
+    /// It guards a number of written batches and not nothing: the thread sanitizer takes an access
+    /// to a value without a size for one to the lock itself.
+    static let writing = Lock(UInt64(0))
 
     /// - Parameters:
     ///   - frames: What ``EventStreamEncoder`` wrote, frame by frame.
