@@ -502,7 +502,7 @@ run_logged() {
     shift 2
     mkdir -p "$(dirname "$log")"
     local began=$SECONDS told=$SECONDS pid line
-    ((on_terminal)) || say "$what"
+    ((on_terminal || !tells_progress)) || say "$what"
     # In a process group of its own, to be ended as a whole: nothing goes on behind a Ctrl-C.
     setsid "$@" >"$log" 2>&1 </dev/null 9>&- &
     pid=$!
@@ -512,7 +512,7 @@ run_logged() {
         line=$(tail -c 300 "$log" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' \
             | grep -a -v '^ *$' | tail -n 1 || true)
         progress "$what ($((SECONDS - began)) s) ${line:0:60}"
-        if ((!on_terminal && SECONDS - told >= 15)); then
+        if ((!on_terminal && tells_progress && SECONDS - told >= 15)); then
             told=$SECONDS
             say "  $((SECONDS - began)) s: ${line:0:80}"
         fi
@@ -531,6 +531,8 @@ run_logged() {
 }
 
 running_command=
+# 0 where several commands run side by side, which would talk over each other.
+tells_progress=1
 
 stop_running_command() {
     if [[ -n $running_command ]]; then kill -- "-$running_command" 2>/dev/null || true; fi

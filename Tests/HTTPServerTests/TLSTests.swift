@@ -110,7 +110,10 @@ extension HTTPServerTests {
             let stranger = try #require(
                 ChildProcess.run(["curl", "-sS", url], in: authority.directory))
             #expect(stranger.end == .exited(60))
-            #expect(eventually { failures(server, "peerAlert") == 1 })
+            // curl closes right behind its alert, and a connection that is reset in between may
+            // take the alert with it.
+            let reasons = ["peerAlert", "peerClosed", "socketFailed"]
+            #expect(eventually { reasons.reduce(0) { $0 + failures(server, $1) } == 1 })
         }
 
         @Test("the protocol is chosen by name, and a stranger's only choice is refused")
