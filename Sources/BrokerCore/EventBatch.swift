@@ -31,7 +31,8 @@ package final class EventBatch: Sendable {
     private let textRows: [Int]
     /// The same frames for WebSocket, once somebody has needed them.
     private let webSocketFrames = AtomicLazyReference<FrameSet>()
-    /// True for a message of Rivulet's own that goes to every subscription, such as a gap.
+    /// True for a message of Rivulet's own, such as a gap. It goes to every subscription, or, where
+    /// its route has channels, to those of them.
     package let isNotice: Bool
     /// True where the batch was read back from history rather than seen live.
     package let isReplay: Bool
@@ -53,12 +54,14 @@ package final class EventBatch: Sendable {
         isNotice = false
     }
 
-    /// A message to every subscription, with a place in the order of events: `id` is the cursor of
-    /// who has received it.
-    package init(notice frame: [UInt8], id: EventID) {
+    /// A message with a place in the order of events: `id` is the cursor of who has received it.
+    ///
+    /// - Parameter route: Where only subscriptions to one topic get it; their filters do not
+    ///   matter. `nil` sends it to every subscription.
+    package init(notice frame: [UInt8], id: EventID, route: TopicRoute? = nil) {
         firstID = id
         count = 1
-        route = TopicRoute(topic: "", channels: [])
+        self.route = route ?? TopicRoute(topic: "", channels: [])
         frames = SharedBytes(frame)
         frameEnds = [UInt32(frame.count)]
         fields = nil
@@ -96,7 +99,8 @@ package final class EventBatch: Sendable {
             written += 1
             return webSocketFrames.storeIfNil(
                 WebSocketFrames.make(
-                    from: frames, ends: frameEnds, channels: route.channels.map(\.name),
+                    from: frames, ends: frameEnds,
+                    channels: isNotice ? [] : route.channels.map(\.name),
                     rows: count, textRows: textRows))
         }
     }
@@ -104,6 +108,11 @@ package final class EventBatch: Sendable {
     private func frameRange(position: Int, row: Int, _ ends: [UInt32]) -> Range<Int> {
         let index = position * count + row
         return (index == 0 ? 0 : Int(ends[index - 1]))..<Int(ends[index])
+    }
+
+    /// Whether a notice concerns `subscription`.
+    private func isFor(_ subscription: Subscription) -> Bool {
+        route.channels.isEmpty || subscription.position(in: route) != nil
     }
 
     private func matches(_ subscription: Subscription, row: Int) -> Bool {
@@ -120,7 +129,7 @@ package final class EventBatch: Sendable {
         after cursor: EventID, to slices: inout [Range<Int>]
     ) -> Int {
         if isNotice {
-            guard firstID > cursor else { return 0 }
+            guard firstID > cursor, isFor(subscription) else { return 0 }
             slices.append(0..<bytes(in: format).count)
             return 1
         }

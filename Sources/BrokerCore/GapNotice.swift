@@ -6,8 +6,8 @@ package import EventStreamWire
 
 /// Tells a client, in its stream, that events it asked for cannot be served.
 ///
-/// It travels as `event: gap` with a JSON object of `from`, `to` and `reason`; its `id:` is `to`,
-/// so a client that resumes after it does not meet the same gap again.
+/// It travels as `event: gap` with a JSON object of `from`, `to`, `reason` and, where it is known,
+/// `lost`; its `id:` is `to`, so a client that resumes after it does not meet the same gap again.
 package struct GapNotice: Sendable, Equatable {
     package enum Reason: String, Sendable, CaseIterable {
         /// The Redis window has let the events go.
@@ -18,6 +18,8 @@ package struct GapNotice: Sendable, Equatable {
         case unreadable
         /// The connection did not read fast enough, and its channel's rule is to skip ahead.
         case slow
+        /// Kafka deleted records of a topic before any node had read them.
+        case retention
         /// The cursor lies ahead of everything that was ever appended here.
         case unknownID = "unknown_id"
     }
@@ -25,15 +27,24 @@ package struct GapNotice: Sendable, Equatable {
     package let from: EventID
     package let to: EventID
     package let reason: Reason
+    /// How many events are missing at most, where anybody knows.
+    package let lost: UInt64?
 
-    package init(from: EventID, to: EventID, reason: Reason) {
+    package init(from: EventID, to: EventID, reason: Reason, lost: UInt64? = nil) {
         self.from = from
         self.to = to
         self.reason = reason
+        self.lost = lost
     }
 
     /// The notice as something that every subscription receives in its place in the order.
     package var batch: EventBatch { EventBatch(notice: frame, id: to) }
+
+    /// The notice as something that the subscriptions which can see a topic receive, whatever
+    /// their filters: what is missing may have matched them.
+    package func batch(on route: TopicRoute) -> EventBatch {
+        EventBatch(notice: frame, id: to, route: route)
+    }
 
     /// The notice as it goes on the wire.
     var frame: [UInt8] {
@@ -42,6 +53,7 @@ package struct GapNotice: Sendable, Equatable {
             $0.field("from", from.description)
             $0.field("to", to.description)
             $0.field("reason", reason.rawValue)
+            if let lost { $0.field("lost", Int64(clamping: lost)) }
         }
         var writer = ByteWriter()
         EventStreamEncoder.append(id: to, name: "gap", data: json.text, to: &writer)

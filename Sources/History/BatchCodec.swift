@@ -30,7 +30,7 @@ package struct HistoryEvent: Sendable, Equatable {
     }
 }
 
-/// Writes the bytes of a window entry.
+/// Writes the bytes of a window entry. One that tells of a ``HistoryLoss`` has none.
 ///
 /// Version 1: one byte `1`, then for each event: its offset less the one before (LEB128; the
 /// first less the batch's base), its timestamp less the one before (zigzag), a byte of flags
@@ -80,6 +80,18 @@ package struct BatchEncoding: Sendable {
         writer.appendVarint(UInt64(value.count))
         writer.append(value)
         count += 1
+    }
+
+    /// Appends an event of another batch, whose `bytes` have been read into `layout`.
+    package mutating func append(
+        _ layout: BatchLayout, row: Int, of bytes: borrowing Span<UInt8>
+    ) {
+        let key = layout.keys[row]
+        append(
+            offset: layout.offsets[row], timestamp: layout.timestamps[row],
+            key: bytes.extracting(key ?? 0..<0), hasKey: key != nil,
+            headers: layout.headers(ofRow: row, in: bytes),
+            value: bytes.extracting(layout.values[row]))
     }
 
     package mutating func append(_ event: HistoryEvent) {

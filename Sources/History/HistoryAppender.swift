@@ -60,6 +60,7 @@ package final class HistoryAppender {
         command.append(windowMilliseconds)
         command.append(indexMilliseconds)
         command.append(request.sparseOffsets)
+        command.append(request.loss?.text ?? "")
         connection.send(command) { result in
             switch result {
             case .failure(let error): completion(.failure(error))

@@ -15,6 +15,16 @@
 /// | `{prefix}:index:TOPIC` | stream | where each batch lies in Kafka; long retention |
 /// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` in it |
 /// | `{prefix}:hw:TOPIC` | hash | partition -> high-water offset |
+///
+/// Entries carry the ID of their last event and these fields, in this order, because the scripts
+/// find them by place:
+///
+/// | entry | fields |
+/// |---|---|
+/// | window, a batch | `p` partition, `o` first offset, `c` count of events, `b` ``BatchEncoding`` |
+/// | index, a batch | `p`, `o`, `c`; then `x`, the offsets, where they are not consecutive |
+/// | window, a loss | `p`, `o`, `c` (always 1), `b` (empty), `l` ``HistoryLoss`` |
+/// | index, a loss | `p`, `o`, `c` (always 1), `l` |
 package struct HistoryKeys: Sendable, Hashable {
     package let prefix: String
 

@@ -15,6 +15,7 @@ package final class ReplayMetrics: Sendable {
     package let shared: Counter
     package let events: Counter
     package let gaps: Counter
+    package let losses: Counter
     package let unknownCursors: Counter
     package let waiting: Gauge
 
@@ -30,6 +31,9 @@ package final class ReplayMetrics: Sendable {
         unknownCursors = registry.counter(
             "rivulet_replay_gaps_total", "Gaps told to clients, by reason.",
             [("reason", GapNotice.Reason.unknownID.rawValue)])
+        losses = registry.counter(
+            "rivulet_replay_gaps_total", "Gaps told to clients, by reason.",
+            [("reason", GapNotice.Reason.retention.rawValue)])
         waiting = registry.gauge("rivulet_replay_waiting", "Requests for a page that wait.")
     }
 }
@@ -203,7 +207,11 @@ package final class HistoryReplay: ReplaySource {
                         LogField("id", entry.lastID), LogField("error", error))
                 }
                 guard let batch else { continue }
-                metrics.events.add(batch.count)
+                if entry.loss != nil {
+                    metrics.losses.add()
+                } else {
+                    metrics.events.add(batch.count)
+                }
                 batches.append(batch)
             }
         }

@@ -13,6 +13,8 @@ package enum HistoryScripts {
     /// `{2, hw}` Redis has less than the caller knows it had: it lost data; `{3, ms, n}` appended,
     /// and `ms-n` is the ID of its last event.
     ///
+    /// A ``HistoryLoss`` is appended like a batch of one event; its field `l` is the last argument.
+    ///
     /// The offsets are read as numbers of 53 bits, which Kafka would need 285 years at a million
     /// events a second in one partition to exceed.
     package static let append = RedisScript(
@@ -35,8 +37,14 @@ package enum HistoryScripts {
             if now > ms then ms = now end
             n = n + count
             local id = string.format('%.0f-%.0f', ms, n)
-            redis.call('XADD', KEYS[2], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', ARGV[7])
-            if ARGV[11] == '' then
+            if ARGV[12] ~= '' then
+              redis.call('XADD', KEYS[2], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', '', 'l', ARGV[12])
+            else
+              redis.call('XADD', KEYS[2], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', ARGV[7])
+            end
+            if ARGV[12] ~= '' then
+              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'l', ARGV[12])
+            elseif ARGV[11] == '' then
               redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6])
             else
               redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'x', ARGV[11])

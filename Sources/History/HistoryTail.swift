@@ -14,6 +14,7 @@ package final class TailMetrics: Sendable {
     package let events: Counter
     package let batches: Counter
     package let gaps: Counter
+    package let losses: Counter
     package let regressions: Counter
     package let unreadable: Counter
     package let topics: Gauge
@@ -25,6 +26,9 @@ package final class TailMetrics: Sendable {
         batches = registry.counter("rivulet_tail_batches_total", "Batches read from history.")
         gaps = registry.counter(
             "rivulet_tail_gaps_total", "Times the window no longer held what the node had to read.")
+        losses = registry.counter(
+            "rivulet_tail_losses_total",
+            "Entries of history that say that records are lost, which clients were told.")
         regressions = registry.counter(
             "rivulet_tail_regressions_total",
             "Times Redis went on from before what it had given out.")
@@ -260,6 +264,7 @@ package final class HistoryTail {
         guard let lastID = try? EventID.parse(item[0].bytes) else { return nil }
         positions[topic] = lastID
         let window = WindowEntry(item)
+        if window?.loss != nil { metrics.losses.add() }
         guard let window else {
             metrics.unreadable.add()
             log.error(

@@ -87,47 +87,8 @@ extension Ingest {
         consumer?.reposition(partition, to: settings.startsAtEnd ? .end : .beginning)
     }
 
-    /// Kafka no longer, or not yet, holds the offset to read: retention was faster than this node,
-    /// or the topic was deleted and made again.
-    func offsetOutOfRange(_ partition: TopicPartition, _ offset: Int64) {
-        guard slots[partition] != nil else { return }
-        let bound = LoopBound(self, on: loop)
-        let loop = loop
-        consumer?.queryWatermarks(of: [partition], within: .seconds(5)) { result in
-            loop.post { bound.value.watermarksFound(result, partition, offset) }
-        }
-    }
-
-    private func watermarksFound(
-        _ result: Result<[TopicPartition: KafkaWatermarks], KafkaError>,
-        _ partition: TopicPartition, _ offset: Int64
-    ) {
-        guard let slot = slots[partition] else { return }
-        guard case .success(let found) = result, let marks = found[partition] else {
-            log.warning(
-                "cannot find out what a partition holds; asking again",
-                LogField("partition", partition))
-            let timer = LoopTimer { [weak self] in self?.offsetOutOfRange(partition, offset) }
-            loop.schedule(timer, after: .seconds(1))
-            return
-        }
-        if offset > marks.high {
-            recreated(slot, marks)
-        } else if offset < marks.low {
-            metrics.lostOffsets.add(UInt64(marks.low - offset))
-            log.error(
-                "Kafka's retention deleted records before they were read",
-                LogField("partition", partition), LogField("from", offset),
-                LogField("to", marks.low - 1))
-            restart(slot, at: marks.low, highWater: slot.ingest.highWater)
-            consumer?.reposition(partition, to: .at(marks.low))
-        } else {
-            consumer?.reposition(partition, to: .at(offset))
-        }
-    }
-
     /// The partition ends before the high-water offset: it is another topic under the same name.
-    private func recreated(_ slot: Slot, _ marks: KafkaWatermarks) {
+    func recreated(_ slot: Slot, _ marks: KafkaWatermarks) {
         let seen = slot.ingest.highWater
         log.error(
             "a topic was deleted and made again; its history starts over",

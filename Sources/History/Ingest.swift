@@ -95,6 +95,7 @@ package final class Ingest: ReadinessHandler {
         var ingest: PartitionIngest
         var isDirty = false
         var isUnderWay = false
+        var isSuspect = false
 
         init(_ partition: TopicPartition, generation: Int, ingest: PartitionIngest) {
             self.partition = partition
@@ -116,7 +117,11 @@ package final class Ingest: ReadinessHandler {
     private var registration: Registration?
     /// Partitions the group has given and that wait for their high-water offsets.
     var awaitingStart: [TopicPartition]?
-    private var heldBytes = 0
+    var heldBytes = 0
+    /// Partitions with jumps in their offsets that Kafka has not been asked about.
+    var suspects: [Slot] = []
+    var isAskingAboutJumps = false
+    lazy var jumpTimer = LoopTimer { [weak self] in self?.askAboutJumps() }
     private var isHolding = false
     private var isPaused = false
     private var isStopped = false
@@ -169,6 +174,7 @@ package final class Ingest: ReadinessHandler {
         isStopped = true
         for timer in [
             commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
+            jumpTimer,
         ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
@@ -223,6 +229,7 @@ package final class Ingest: ReadinessHandler {
         slots = [:]
         byRecord = [:]
         dirty = []
+        suspects = []
         awaitingStart = nil
         heldBytes = 0
         isHolding = false
@@ -236,7 +243,8 @@ package final class Ingest: ReadinessHandler {
 
     private func drain() {
         guard let consumer, !isHolding else { return }
-        let more = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
+        // Whatever is left signals the descriptor again, so other work of the loop gets its turn.
+        _ = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
             switch event {
             case .record(let record): take(record)
             case .assigned(let partitions): assigned(partitions)
@@ -254,9 +262,8 @@ package final class Ingest: ReadinessHandler {
             }
         }
         dispatch()
+        askAboutJumps()
         holdIfFull()
-        // Whatever is left signals the descriptor again, so other work of the loop gets its turn.
-        _ = more
     }
 
     private func take(_ record: borrowing KafkaRecord) {
@@ -273,7 +280,10 @@ package final class Ingest: ReadinessHandler {
         guard slot.ingest.isNew(record.offset) else { return }
         markDirty(slot)
         let before = slot.ingest.heldBytes
-        defer { heldBytes += slot.ingest.heldBytes - before }
+        defer {
+            heldBytes += slot.ingest.heldBytes - before
+            if slot.ingest.hasNewJumps { suspect(slot) }
+        }
         guard let value = record.value else {
             metrics.tombstones.add()
             slot.ingest.skip(offset: record.offset, awaitingDeadLetter: false)
@@ -375,9 +385,13 @@ package final class Ingest: ReadinessHandler {
         switch outcome {
         case .appended(_, let sequence):
             appendedSequence = sequence
-            metrics.events.add(request.count)
-            metrics.batches.add()
-            metrics.bytes.add(request.bytes.count)
+            if let loss = request.loss {
+                lossWasAppended(loss, of: slot)
+            } else {
+                metrics.events.add(request.count)
+                metrics.batches.add()
+                metrics.bytes.add(request.bytes.count)
+            }
         case .alreadyThere, .overlaps: metrics.duplicates.add()
         case .redisLostData(let mark):
             metrics.redisLosses.add()

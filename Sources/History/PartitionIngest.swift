@@ -17,6 +17,24 @@ package struct AppendRequest: Sendable {
     package let bytes: [UInt8]
     /// The events' offsets, LEB128 differences, where they are not simply consecutive.
     package let sparseOffsets: [UInt8]
+    /// Set where the request is about records that are lost: its ``count`` is 1 then, and it has no
+    /// bytes.
+    package let loss: HistoryLoss?
+
+    package init(
+        topic: String, partition: Int32, base: Int64, last: Int64, expectedHighWater: Int64,
+        count: Int, bytes: [UInt8], sparseOffsets: [UInt8] = [], loss: HistoryLoss? = nil
+    ) {
+        self.topic = topic
+        self.partition = partition
+        self.base = base
+        self.last = last
+        self.expectedHighWater = expectedHighWater
+        self.count = count
+        self.bytes = bytes
+        self.sparseOffsets = sparseOffsets
+        self.loss = loss
+    }
 }
 
 /// What became of an ``AppendRequest``.
@@ -35,6 +53,11 @@ package enum AppendOutcome: Sendable, Equatable {
 /// View: node. Does no input or output: what happened goes in, what to do comes out. Batches adapt
 /// by themselves: a record that arrives while nothing is under way goes at once; what arrives
 /// while a batch is under way makes the next one.
+///
+/// Offsets that are missing between two records are a *jump*. Compaction and the markers of
+/// transactions leave holes, and so would a retention that overtook the reader. Only the
+/// partition's low watermark tells them apart, so nothing behind a jump becomes history before
+/// ``judgeJumps(low:)`` has: what was lost has to have its place there.
 package struct PartitionIngest {
     package enum Action: Equatable, Sendable {
         case none
@@ -61,11 +84,20 @@ package struct PartitionIngest {
     /// At most what an event takes in a batch besides its own bytes: numbers, flags and lengths.
     private static let eventOverhead = 36
 
+    private struct Jump {
+        let missing: ClosedRange<Int64>
+        var isAsked = false
+    }
+
     private struct Open {
         var encoding: BatchEncoding
         var offsets: [Int64] = []
         var last: Int64
         var isSparse = false
+        /// Ascending; judged before the batch is sent.
+        var jumps: [Jump] = []
+        /// Set where this is no batch but a stretch from `encoding.base` to `last` that is lost.
+        var loss: HistoryLoss.Reason?
     }
 
     package let topic: String
@@ -74,6 +106,10 @@ package struct PartitionIngest {
     package private(set) var highWater: Int64
     /// The highest offset read; records at or below it are old ones.
     private var read: Int64
+    /// True where the record after ``read`` is to be the next one, so that a later one is a jump.
+    private var isPlaced: Bool
+    /// True while there are jumps that ``askingAboutJumps()`` has not returned.
+    package private(set) var hasNewJumps = false
     private var open: [Open] = []
     /// The bytes of all open batches, because their sum is asked for with every record.
     private var openBytes = 0
@@ -83,11 +119,16 @@ package struct PartitionIngest {
     /// become history's before that.
     package private(set) var deadLettersOutstanding = 0
 
-    package init(topic: String, partition: Int32, highWater: Int64, limits: Limits) {
+    /// - Parameter start: The offset that Kafka is read from; `nil` where Kafka chooses it.
+    package init(
+        topic: String, partition: Int32, highWater: Int64, startingAt start: Int64? = nil,
+        limits: Limits
+    ) {
         self.topic = topic
         self.partition = partition
         self.highWater = highWater
-        read = highWater
+        read = start.map { max($0, highWater + 1) - 1 } ?? highWater
+        isPlaced = start != nil || highWater >= 0
         self.limits = limits
     }
 
@@ -109,6 +150,7 @@ package struct PartitionIngest {
         if offset != open[index].encoding.base + Int64(open[index].offsets.count) {
             open[index].isSparse = true
         }
+        noteJump(before: offset, in: index)
         open[index].encoding.append(
             offset: offset, timestamp: timestamp, key: key, hasKey: hasKey, headers: headers,
             value: value)
@@ -121,6 +163,7 @@ package struct PartitionIngest {
     /// Accounts for a record that makes no event: a tombstone, or a dead letter.
     package mutating func skip(offset: Int64, awaitingDeadLetter: Bool) {
         let index = openBatch(for: offset, adding: 0)
+        noteJump(before: offset, in: index)
         open[index].last = offset
         open[index].isSparse = true
         read = offset
@@ -131,9 +174,14 @@ package struct PartitionIngest {
 
     /// The next batch to send, once nothing is under way.
     package mutating func takeBatch() -> AppendRequest? {
-        guard inFlight == nil, deadLettersOutstanding == 0, !open.isEmpty else { return nil }
+        guard inFlight == nil, deadLettersOutstanding == 0, open.first?.jumps.isEmpty == true
+        else { return nil }
         let batch = open.removeFirst()
         openBytes -= batch.encoding.writer.count
+        guard batch.loss == nil else {
+            inFlight = lossRequest(of: batch)
+            return inFlight
+        }
         var sparse = ByteWriter()
         if batch.isSparse {
             var previous = batch.encoding.base
@@ -173,6 +221,7 @@ package struct PartitionIngest {
             dropOpen()
             highWater = mark
             read = lostFrom
+            isPlaced = true
             return .rewind(to: lostFrom + 1)
         }
     }
@@ -183,15 +232,144 @@ package struct PartitionIngest {
         dropOpen()
         self.highWater = highWater
         read = offset - 1
+        isPlaced = true
+    }
+
+    // MARK: - Jumps and losses
+
+    /// True where there are jumps that nobody has asked about. They count as asked from here on:
+    /// ask Kafka for the partition's low watermark and pass it to ``judgeJumps(low:)``.
+    package mutating func askingAboutJumps() -> Bool {
+        guard hasNewJumps else { return false }
+        hasNewJumps = false
+        for index in open.indices {
+            for place in open[index].jumps.indices { open[index].jumps[place].isAsked = true }
+        }
+        return true
+    }
+
+    /// The question that ``askingAboutJumps()`` was about got no answer; it is asked again.
+    package mutating func jumpsWereNotJudged() {
+        hasNewJumps = hasNewJumps || open.contains { !$0.jumps.isEmpty }
+    }
+
+    /// Judges the jumps that were asked about. `low` is the first offset that Kafka still held
+    /// some time after it had sent the records around the jumps.
+    ///
+    /// What is missing below it may have been deleted before it was read, and becomes a loss.
+    /// What is missing from it on cannot have been: nothing was there to read.
+    package mutating func judgeJumps(low: Int64) {
+        var judged: [Open] = []
+        judged.reserveCapacity(open.count)
+        for var batch in open {
+            let lost = batch.jumps.filter { $0.isAsked && low > $0.missing.lowerBound }
+            batch.jumps.removeAll { $0.isAsked }
+            guard !lost.isEmpty else {
+                judged.append(batch)
+                continue
+            }
+            // Rare enough to encode what lies around it again.
+            let later = batch.jumps
+            batch.jumps = []
+            for jump in lost {
+                let missing = jump.missing.lowerBound...min(jump.missing.upperBound, low - 1)
+                if batch.encoding.base < missing.lowerBound {
+                    judged.append(
+                        part(of: batch, from: batch.encoding.base, to: missing.lowerBound - 1))
+                }
+                judged.append(Self.lost(missing))
+                batch = part(
+                    of: batch, from: max(batch.encoding.base, missing.upperBound + 1),
+                    to: batch.last)
+            }
+            batch.jumps = later
+            judged.append(batch)
+        }
+        open = judged
+        openBytes = open.reduce(0) { $0 + $1.encoding.writer.count }
+    }
+
+    /// Kafka says that it holds nothing before `low` although `asked` was to be read. What was
+    /// collected stays; the loss follows it.
+    ///
+    /// - Returns: The offsets that are lost; `nil` where those have been accounted for.
+    package mutating func retentionPassed(asked: Int64, low: Int64) -> ClosedRange<Int64>? {
+        // Offsets between the last record and the one asked for were markers.
+        let first = isPlaced ? max(read + 1, asked) : max(asked, highWater + 1)
+        guard low > first else { return nil }
+        open.append(Self.lost(first...(low - 1)))
+        openBytes += open[open.count - 1].encoding.writer.count
+        read = low - 1
+        isPlaced = true
+        return first...read
+    }
+
+    private mutating func noteJump(before offset: Int64, in index: Int) {
+        defer { isPlaced = true }
+        guard isPlaced, offset > read + 1 else { return }
+        open[index].jumps.append(Jump(missing: (read + 1)...(offset - 1)))
+        hasNewJumps = true
+    }
+
+    private static func lost(_ missing: ClosedRange<Int64>) -> Open {
+        Open(
+            encoding: BatchEncoding(base: missing.lowerBound), last: missing.upperBound,
+            loss: .retention)
+    }
+
+    private func lossRequest(of batch: Open) -> AppendRequest {
+        lossRequest(
+            base: batch.encoding.base, last: batch.last, batch.loss ?? .retention, highWater)
+    }
+
+    private func lossRequest(
+        base: Int64, last: Int64, _ reason: HistoryLoss.Reason, _ expected: Int64
+    ) -> AppendRequest {
+        AppendRequest(
+            topic: topic, partition: partition, base: base, last: last,
+            expectedHighWater: expected, count: 1, bytes: [],
+            loss: HistoryLoss(last: last, lost: last - base + 1, reason: reason))
+    }
+
+    /// The events of `batch` with offsets from `first` to `last`, as a batch that accounts for
+    /// these offsets.
+    private func part(of batch: Open, from first: Int64, to last: Int64) -> Open {
+        var part = Open(encoding: BatchEncoding(base: first), last: last)
+        Self.forEachEvent(
+            of: batch.encoding.writer.bytes, base: batch.encoding.base, count: batch.offsets.count
+        ) { layout, row, bytes in
+            let offset = layout.offsets[row]
+            guard offset >= first, offset <= last else { return }
+            if offset != first + Int64(part.offsets.count) { part.isSparse = true }
+            part.encoding.append(layout, row: row, of: bytes)
+            part.offsets.append(offset)
+        }
+        if part.offsets.last ?? (first - 1) < last { part.isSparse = true }
+        return part
+    }
+
+    private static func forEachEvent(
+        of bytes: [UInt8], base: Int64, count: Int,
+        _ body: (BatchLayout, Int, borrowing Span<UInt8>) -> Void
+    ) {
+        var layout = BatchLayout()
+        let span = bytes.span
+        do throws(BatchCodecError) {
+            try layout.read(span, base: base, count: count)
+        } catch {
+            preconditionFailure("a batch of our own cannot be read: \(error)")
+        }
+        for row in 0..<count { body(layout, row, span) }
     }
 
     private mutating func dropOpen() {
         open.removeAll()
         openBytes = 0
+        hasNewJumps = false
     }
 
     private mutating func openBatch(for offset: Int64, adding bytes: Int) -> Int {
-        if let last = open.indices.last,
+        if let last = open.indices.last, open[last].loss == nil,
             open[last].offsets.count < limits.batchEvents,
             open[last].offsets.isEmpty
                 || open[last].encoding.writer.count + bytes <= limits.batchBytes
@@ -205,23 +383,16 @@ package struct PartitionIngest {
 
     /// The part of `request` after `mark`. Overlaps are rare, so decoding it again is cheap enough.
     private func rest(of request: AppendRequest, after mark: Int64) -> AppendRequest {
-        var layout = BatchLayout()
-        let span = request.bytes.span
-        do throws(BatchCodecError) {
-            try layout.read(span, base: request.base, count: request.count)
-        } catch {
-            preconditionFailure("a batch of our own cannot be read: \(error)")
+        if let loss = request.loss {
+            return lossRequest(base: mark + 1, last: request.last, loss.reason, mark)
         }
         var encoding = BatchEncoding(base: mark + 1)
         var sparse = ByteWriter()
         var previous = mark + 1
-        for row in 0..<request.count where layout.offsets[row] > mark {
-            let key = layout.keys[row]
-            encoding.append(
-                offset: layout.offsets[row], timestamp: layout.timestamps[row],
-                key: span.extracting(key ?? 0..<0), hasKey: key != nil,
-                headers: layout.headers(ofRow: row, in: span),
-                value: span.extracting(layout.values[row]))
+        Self.forEachEvent(of: request.bytes, base: request.base, count: request.count) {
+            layout, row, bytes in
+            guard layout.offsets[row] > mark else { return }
+            encoding.append(layout, row: row, of: bytes)
             sparse.appendVarint(UInt64(layout.offsets[row] - previous))
             previous = layout.offsets[row]
         }

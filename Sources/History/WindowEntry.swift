@@ -6,11 +6,14 @@ import Bytes
 import EventStreamWire
 import RedisClient
 
-/// One entry of a window stream: `p` partition, `o` first offset, `c` count, `b` the events.
+/// One entry of a window stream: `p` partition, `o` first offset, `c` count, `b` the events; or,
+/// with `l` behind them, records that are lost.
 struct WindowEntry {
     let lastID: EventID
     let base: Int64
     let count: Int
+    /// What the entry is about where it holds no events.
+    let loss: HistoryLoss?
 
     /// `nil` where the reply is no such entry.
     init?(_ item: RedisReplyView) {
@@ -21,6 +24,7 @@ struct WindowEntry {
             let count = fields[5].text.flatMap({ Int($0) }),
             count > 0, UInt64(count) <= id.sequence
         else { return nil }
+        loss = fields.count >= 10 ? fields[9].text.flatMap { HistoryLoss($0) } : nil
         lastID = id
         self.base = base
         self.count = count
@@ -38,6 +42,7 @@ struct WindowEntry {
         with encoder: BatchEncoder, layout: inout BatchLayout, isReplay: Bool,
         failed: (BatchCodecError) -> Void
     ) -> EventBatch? {
+        if let loss = entry.loss { return loss.notice(at: entry.lastID, route: route) }
         do throws(BatchCodecError) {
             try layout.read(bytes, base: entry.base, count: entry.count)
         } catch {

@@ -98,6 +98,32 @@ struct WebSocketFormTests {
             ])
     }
 
+    @Test("a notice about one topic goes to those who can see it, in both forms")
+    func topicNotice() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let notice = GapNotice(
+            from: EventID(milliseconds: 3, sequence: 3), to: EventID(milliseconds: 3, sequence: 4),
+            reason: .retention, lost: 12
+        ).batch(on: bench.directory.route(for: "cams"))
+        #expect(
+            try texts(notice) == [
+                #"{"type":"gap","id":"3-4","data":{"from":"3-3","to":"3-4","#
+                    + #""reason":"retention","lost":12}}"#
+            ])
+        let directory = bench.directory
+        let sees = try directory.subscription(
+            to: #require(directory.channel(named: "cameras")), parameters: [])
+        let others = Subscription(channels: [], predicates: [])
+        var slices: [Range<Int>] = []
+        for format in [FrameFormat.eventStream, .webSocket] {
+            #expect(notice.appendSlices(for: sees, in: format, after: .zero, to: &slices) == 1)
+            #expect(notice.appendSlices(for: others, in: format, after: .zero, to: &slices) == 0)
+            #expect(
+                notice.appendSlices(for: sees, in: format, after: notice.lastID, to: &slices) == 0)
+        }
+        #expect(slices.count == 2)
+    }
+
     @Test("every loop gets the same bytes, however many ask at once")
     func once() throws {
         let batch = try batch((0..<500).map { "{\"n\":\($0)}" })

@@ -103,6 +103,37 @@ struct AppendTests {
         #expect(try id(link.append(request("t", 1, 0..<2), keys)).sequence == 15)
     }
 
+    @Test("a loss takes one place in window and index, moves the mark, and is there once")
+    func loss() throws {
+        _ = try id(link.append(request("t", 0, 0..<3), keys))
+        let lost = lossRequest("t", 0, 3...99, expected: 2)
+        #expect(lost.count == 1 && lost.last == 99)
+        let lossID = try id(link.append(lost, keys))
+        #expect(lossID.sequence == 4)
+        #expect(try link.append(lost, keys) == .alreadyThere(highWater: 99))
+        // A node that lost more, or had read some of it in time, sends what is left.
+        let longer = lossRequest("t", 0, 3...120, expected: 2)
+        #expect(try link.append(longer, keys) == .overlaps(highWater: 99))
+        _ = try id(link.append(request("t", 0, 100..<102, expected: 99), keys))
+        #expect(try link.highWater("t", 0, keys) == "101")
+        let loss = HistoryLoss(last: 99, lost: 97, reason: .retention)
+        let places = try link.index("t", keys)
+        #expect(places.map(\.loss) == [nil, loss, nil])
+        #expect(places[1].lastID == lossID && places[1].base == 3 && places[1].count == 1)
+        #expect(try link.window("t", keys).map(\.events.count) == [3, 1])
+    }
+
+    @Test("a window lets a loss go like a batch of one event")
+    func lossIsTrimmed() throws {
+        let small = HistoryRetention(
+            windowEvents: 3, windowAge: .seconds(3600), indexAge: .seconds(7200))
+        let lost = try id(link.append(lossRequest("t", 0, 0...9), keys, small))
+        _ = try id(link.append(request("t", 0, 10..<14, expected: 9), keys, small))
+        let floor = try link.send(RedisCommand("HGETALL").add(keys.floor("t"))).fields
+        #expect(floor["id"]?.text == "\(lost)")
+        #expect(floor["events"]?.text == "3")
+    }
+
     /// Goal: two nodes that append the same partitions at once, in slices of their own and some of
     /// them twice, leave one copy of each event. Method: two connections each drive the ingest of
     /// every partition in random turns; the streams are compared with what was to be written.

@@ -132,6 +132,31 @@ struct HistoryReplayTests {
         link = try RedisLink(server)
     }
 
+    @Test("a loss is a gap in its place for subscriptions to its topic, and for no other")
+    func loss() throws {
+        let bench = try ReplayBench(server, keys)
+        _ = try link.append(request("a", 0, 0..<2), keys)
+        _ = try link.append(lossRequest("a", 0, 2...41, expected: 1), keys)
+        _ = try link.append(request("c", 0, 0..<2), keys)
+        _ = try link.append(request("a", 0, 42..<43, expected: 41), keys)
+        let history = try link.history(keys)
+        let tip = try #require(history.last).lastID
+        let loss = try link.index("a", keys)[1].lastID
+        let gap = GapNotice(
+            from: EventID(milliseconds: loss.milliseconds, sequence: 2), to: loss,
+            reason: .retention, lost: 40)
+        let left = try bench.directory.subscription("left")
+        let seen = try bench.readAll(left, after: .zero, to: tip).received
+        let a = try link.window("a", keys).flatMap(\.received)
+        #expect(seen == a[..<2] + [gap.received] + a[2...])
+        // Who has received the notice does not get it again.
+        #expect(try bench.readAll(left, after: loss, to: tip).received == Array(a[2...]))
+        let right = try bench.directory.subscription("right")
+        let others = try bench.readAll(right, after: .zero, to: tip).received
+        #expect(others.map(\.event) == ["e", "e"])
+        #expect(bench.metrics.losses.value == 1)
+    }
+
     /// Appends batches of random sizes to random topics; returns what is in the windows then.
     private func fill(
         _ random: inout SplitMix, batches: Int, padding: Int = 0,

@@ -183,6 +183,30 @@ struct HistoryTailTests {
 
     private func history() throws -> [Received] { try link.history(keys).flatMap(\.received) }
 
+    @Test("a loss is a gap in its place, on every node, for those who see the topic")
+    func loss() throws {
+        let benches = [try TailBench(server, keys), try TailBench(server, keys)]
+        #expect(eventually { benches.allSatisfy(\.hasBegun) })
+        _ = try link.append(request("a", 0, 0..<2), keys)
+        _ = try link.append(lossRequest("a", 0, 2...41, expected: 1), keys)
+        _ = try link.append(request("a", 0, 42..<43, expected: 41), keys)
+        // A topic that no channel carries: nobody is told of its losses.
+        _ = try link.append(lossRequest("none", 0, 0...9), keys)
+        _ = try link.append(request("a", 0, 43..<44, expected: 42), keys)
+        #expect(eventually { benches.allSatisfy { $0.count == 5 } })
+        let history = try history()
+        let lossID = EventID(
+            milliseconds: try link.index("a", keys)[1].lastID.milliseconds, sequence: 3)
+        let gap = GapNotice(
+            from: EventID(milliseconds: lossID.milliseconds, sequence: 2), to: lossID,
+            reason: .retention, lost: 40)
+        for bench in benches {
+            #expect(bench.received == history[..<2] + [gap.received] + history[2...])
+            #expect(bench.metrics.losses.value == 2)
+            #expect(bench.metrics.gaps.value == 0)
+        }
+    }
+
     @Test("it begins at the tip and gives what is appended from there on")
     func tip() throws {
         _ = try link.append(request("a", 0, 0..<3), keys)

@@ -24,9 +24,12 @@ struct Received: Hashable, Sendable {
             let index = try #require(parts.firstIndex(of: name))
             return try #require(parts.dropFirst(index + 2).first)
         }
+        let lost = data.split(separator: "\"lost\":").dropFirst().first.flatMap {
+            UInt64($0.dropLast())
+        }
         let notice = GapNotice(
             from: try EventID.parse(value("from")), to: try EventID.parse(value("to")),
-            reason: try #require(GapNotice.Reason(rawValue: value("reason"))))
+            reason: try #require(GapNotice.Reason(rawValue: value("reason"))), lost: lost)
         #expect(notice.received == self)
         return notice
     }
@@ -52,9 +55,11 @@ extension EventBatch {
 
 extension GapNotice {
     var received: Received {
-        Received(
+        let count = lost.map { ",\"lost\":\($0)" } ?? ""
+        return Received(
             id: to, event: "gap",
-            data: "{\"from\":\"\(from)\",\"to\":\"\(to)\",\"reason\":\"\(reason.rawValue)\"}")
+            data:
+                "{\"from\":\"\(from)\",\"to\":\"\(to)\",\"reason\":\"\(reason.rawValue)\"\(count)}")
     }
 }
 

@@ -81,6 +81,7 @@ struct PartitionIngestTests {
     func sparse() throws {
         var ingest = ingest(highWater: 9)
         for offset: Int64 in [12, 13, 20, 21, 500] { ingest.collect(offset, bytes("{}")) }
+        ingest.judge(low: 0)
         let request = try ingest.nextBatch()
         #expect((request.base, request.last, request.count) == (12, 500, 5))
         #expect(try request.events.map(\.offset) == [12, 13, 20, 21, 500])
@@ -180,6 +181,7 @@ struct PartitionIngestTests {
                 headers: headers, value: value.span)
             kept.append((offset, key, headers, value))
         }
+        whole.judge(low: 0)
         let sent = try whole.nextBatch()
         for mark in sent.base..<sent.last {
             var copy = whole

@@ -138,6 +138,7 @@ struct StoredPlace: Equatable {
     let base: Int64
     let count: Int
     let hasOffsets: Bool
+    var loss: HistoryLoss?
 
     var ids: [EventID] {
         ((lastID.sequence - UInt64(count) + 1)...lastID.sequence).map {
@@ -147,8 +148,9 @@ struct StoredPlace: Equatable {
 }
 
 extension RedisLink {
+    /// The batches of a topic's window; losses are left out.
     func window(_ topic: String, _ keys: HistoryKeys) throws -> [StoredBatch] {
-        try entries(keys.window(topic)).map { lastID, fields in
+        try entries(keys.window(topic)).filter { $0.1["l"] == nil }.map { lastID, fields in
             let base = try #require(Int64(fields["o"]?.text ?? ""))
             let count = try #require(Int(fields["c"]?.text ?? ""))
             return StoredBatch(
@@ -164,7 +166,8 @@ extension RedisLink {
             StoredPlace(
                 lastID: lastID, partition: try #require(Int32(fields["p"]?.text ?? "")),
                 base: try #require(Int64(fields["o"]?.text ?? "")),
-                count: try #require(Int(fields["c"]?.text ?? "")), hasOffsets: fields["x"] != nil)
+                count: try #require(Int(fields["c"]?.text ?? "")), hasOffsets: fields["x"] != nil,
+                loss: fields["l"].flatMap { HistoryLoss($0.text) })
         }
     }
 
@@ -200,6 +203,17 @@ func request(
         topic: topic, partition: partition, highWater: expected,
         limits: .init(batchEvents: .max, batchBytes: .max))
     for offset in offsets { ingest.collectOrSkip(offset, padding: padding) }
+    return ingest.takeBatch()!
+}
+
+/// A request that says that offsets of a topic are lost.
+func lossRequest(
+    _ topic: String, _ partition: Int32 = 0, _ offsets: ClosedRange<Int64>, expected: Int64 = -1
+) -> AppendRequest {
+    var ingest = PartitionIngest(
+        topic: topic, partition: partition, highWater: expected,
+        limits: .init(batchEvents: .max, batchBytes: .max))
+    _ = ingest.retentionPassed(asked: offsets.lowerBound, low: offsets.upperBound + 1)
     return ingest.takeBatch()!
 }
 

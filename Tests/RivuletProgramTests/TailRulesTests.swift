@@ -149,6 +149,11 @@ struct EventPrinterTests {
         let data = "{\"from\":\"1-1\",\"to\":\"2-9\",\"reason\":\"trimmed\"}"
         let text = try line(data, event: "gap", json: false)
         #expect(text.contains("GAP: events are missing from 1-1 to 2-9: trimmed"))
+        let counted = #"{"from":"1-1","to":"1-2","reason":"retention","lost":3246}"#
+        #expect(
+            try line(counted, event: "gap", json: false)
+                .contains(
+                    "GAP: events are missing from 1-1 to 1-2: retention, at most 3,246 events"))
         #expect(try line("what", event: "gap", json: false).contains("GAP: events are missing"))
         #expect(try line(data, event: "gap", json: true).contains("\"event\":\"gap\""))
     }

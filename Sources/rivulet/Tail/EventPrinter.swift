@@ -23,7 +23,7 @@ final class EventPrinter {
         self.style = style
         self.isJSON = isJSON
         do {
-            let paths = try JSONFieldPaths(["from", "to", "reason"])
+            let paths = try JSONFieldPaths(["from", "to", "reason", "lost"])
             extractor = try JSONFieldExtractor(
                 paths: paths, eventBytesMax: EventStreamParser.defaultMaximumEventBytes)
             fields = FieldTable(for: paths)
@@ -58,7 +58,11 @@ final class EventPrinter {
             guard case .text(let range) = fields.first(row: 0, column: column) else { return "?" }
             return PeerText.display(fields.string(of: range))
         }
-        return "events are missing from \(field(0)) to \(field(1)): \(field(2))"
+        let text = "events are missing from \(field(0)) to \(field(1)): \(field(2))"
+        guard let lost = fields.largestNumber(row: 0, column: 3), lost >= 1, lost < 1e15 else {
+            return text
+        }
+        return "\(text), at most \(Tabulation.count(Int(lost), "event"))"
     }
 
     // MARK: - For programs
