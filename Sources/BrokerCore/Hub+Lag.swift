@@ -11,6 +11,9 @@ extension Hub {
     /// Looks at those whose sockets are full: how far behind they are, and what their rule says.
     func checkLag() {
         if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
+        // Nearly always: to look at every subscriber four times a second would cost a node with
+        // many of them more than it costs to serve a few.
+        guard metrics.lagging.value > 0 else { return metrics.longestLag.set(0) }
         var longest: UInt64 = 0
         var slow: [Subscriber] = []
         subscribers.forEach { _, subscriber in

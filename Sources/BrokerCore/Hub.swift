@@ -22,6 +22,8 @@ package final class Hub: EndOfTurnWork {
         package var stuckAfter: Duration
         package var retry: Duration
         package var windowBytes: Int
+        /// See ``PassPacing``.
+        package var batchWait: Duration = .zero
         /// What holds for subscriptions to one channel that has a rule of its own.
         package var lagRules: [Int: LagRule] = [:]
         /// What holds for all others.
@@ -57,6 +59,8 @@ package final class Hub: EndOfTurnWork {
     /// Batches before this ordinal have been pushed to those who were caught up.
     var pushedOrdinal: UInt64 = 0
     private var turnIsPending = false
+    private var pacing: PassPacing
+    private var batchTimer: LoopTimer?
     /// True once it has sent everybody away.
     private(set) var isDraining = false
     private var sweepTimer: LoopTimer?
@@ -68,6 +72,7 @@ package final class Hub: EndOfTurnWork {
     var pieces = PieceList()
     /// Chunks that `pieces` points into and that nobody else may be holding.
     var piecesOwners: [SharedBytes] = []
+    private var pullAfterPush: [Subscriber] = []
 
     /// What one pull offers a socket at most: more than any socket buffer takes at once.
     static let pullBytesMax = 4 * 1024 * 1024
@@ -86,6 +91,7 @@ package final class Hub: EndOfTurnWork {
         self.settings = settings
         self.replay = replay
         self.random = random
+        pacing = PassPacing(waitMax: settings.batchWait)
         window = HotWindow(bytesMax: settings.windowBytes, startingAfter: startingAfter)
     }
 
@@ -97,14 +103,19 @@ package final class Hub: EndOfTurnWork {
         let lagTimer = LoopTimer { [weak self] in self?.checkLag() }
         self.lagTimer = lagTimer
         loop.schedule(lagTimer, after: Self.lagCheckInterval)
+        batchTimer = LoopTimer { [weak self] in
+            guard let self else { return }
+            loop.atEndOfTurn(self)
+        }
     }
 
     package func stop() {
-        for timer in [sweepTimer, lagTimer] {
+        for timer in [sweepTimer, lagTimer, batchTimer] {
             if let timer { loop.cancel(timer) }
         }
         sweepTimer = nil
         lagTimer = nil
+        batchTimer = nil
     }
 
     // MARK: - Events in
@@ -114,11 +125,14 @@ package final class Hub: EndOfTurnWork {
         for batch in batches { window.append(batch) }
         guard !turnIsPending else { return }
         turnIsPending = true
-        loop.atEndOfTurn(self)
+        let wait = pacing.wait(at: .now)
+        guard wait > .zero, let batchTimer else { return loop.atEndOfTurn(self) }
+        loop.schedule(batchTimer, after: wait)
     }
 
     package func runAtEndOfTurn() {
         turnIsPending = false
+        let began = MonotonicTime.now
         let from = pushedOrdinal
         // Before the pushes: who is served below and reaches the end is caught up from here on.
         pushedOrdinal = window.endOrdinal
@@ -126,6 +140,7 @@ package final class Hub: EndOfTurnWork {
         // Only now: a burst larger than the window must reach those who are caught up.
         window.trim()
         metrics.windowBytes.set(window.bytes)
+        pacing.passEnded(began: began, ended: .now)
     }
 
     /// The newest ID this hub has seen.
@@ -293,54 +308,69 @@ package final class Hub: EndOfTurnWork {
         }
         let prepared = ordinal
         let byteCount = pieces.byteCount
+        var served = 0
         // From the back: a member that ends is replaced by the last one, which has been served.
         var index = members.members.count - 1
         while index >= 0 {
             let subscriber = members.members[index]
+            members.prefetch(before: index)
             index -= 1
             switch subscriber.phase {
             case .caughtUp:
                 if prepared == end, byteCount == 0 { continue }
-                pushPrepared(
-                    to: subscriber, events: eventCount, bytes: byteCount,
-                    ordinals: start..<prepared)
-            case .ahead: pull(subscriber)
+                if pushPrepared(to: subscriber, bytes: byteCount, ordinals: start..<prepared) {
+                    served += 1
+                }
+            case .ahead: pullAfterPush.append(subscriber)
             case .pulling, .blocked, .awaitingPage: continue
             }
         }
+        // Only now: to pull is to make another list in ``pieces``, which was everybody's.
+        for subscriber in pullAfterPush where subscribers[subscriber.key] != nil {
+            pull(subscriber)
+        }
+        pullAfterPush.removeAll(keepingCapacity: true)
+        // Counted once for all: three atomic additions for each member would show.
+        guard byteCount > 0 else { return }
+        metrics.writes.add(served)
+        metrics.bytesDelivered.add(served * byteCount)
+        metrics.eventsDelivered.add(served * eventCount)
     }
 
+    /// Offers what is in ``pieces`` to one member. True where it took all of it, which the caller
+    /// counts; the rest is counted here.
     private func pushPrepared(
-        to subscriber: Subscriber, events: Int, bytes: Int, ordinals: Range<UInt64>
-    ) {
+        to subscriber: Subscriber, bytes: Int, ordinals: Range<UInt64>
+    ) -> Bool {
         var taken = 0
         if bytes > 0 {
-            let outcome = pieces.write(to: subscriber.sink)
-            metrics.writes.add()
-            switch outcome {
+            switch pieces.write(to: subscriber.sink) {
             case .all:
                 taken = bytes
                 subscriber.lastWriteMilliseconds = clockMilliseconds
-                metrics.eventsDelivered.add(events)
             case .some(let count):
                 taken = count
+                metrics.writes.add()
+                metrics.bytesDelivered.add(count)
                 if count > 0 { subscriber.lastWriteMilliseconds = clockMilliseconds }
             case .ended:
+                metrics.writes.add()
                 end(subscriber)
-                return
+                return false
             }
-            metrics.bytesDelivered.add(taken)
         }
-        if taken == bytes {
-            if ordinals.upperBound == window.endOrdinal { return }
-            place(subscriber, before: ordinals.upperBound)
-            pull(subscriber)
-        } else {
+        guard taken == bytes else {
             // It lags from here on: find the batch and the byte where it stopped.
             place(subscriber, before: ordinals.lowerBound)
             advance(subscriber, by: taken)
             block(subscriber)
+            return false
         }
+        if ordinals.upperBound < window.endOrdinal {
+            place(subscriber, before: ordinals.upperBound)
+            pullAfterPush.append(subscriber)
+        }
+        return true
     }
 
     /// Keeps a chunk alive until the next list of pieces is begun.
@@ -367,8 +397,7 @@ package final class Hub: EndOfTurnWork {
         let due = heartbeat - heartbeat / UInt64(Self.sweepShares) / 2
         var quiet: [Subscriber] = []
         var ended: [Subscriber] = []
-        subscribers.forEach { key, subscriber in
-            guard key.index % Self.sweepShares == sweepPosition else { return }
+        subscribers.forEach(from: Int(sweepPosition), by: Int(Self.sweepShares)) { _, subscriber in
             let silence = now - min(now, subscriber.lastWriteMilliseconds)
             guard subscriber.subscriptionClass.isWholeConnection else {
                 if subscriber.phase == .blocked { release(subscriber) }

@@ -66,6 +66,7 @@ final class NodeContext: Sendable {
         var hub = Hub.Settings(
             heartbeat: server.heartbeat, stuckAfter: server.stuckTimeout, retry: server.retry,
             windowBytes: configuration.limits.hotWindowBytes)
+        hub.batchWait = server.batchWait
         hub.lagRule = LagRule(
             policy: .init(configuration.limits.lagPolicy),
             eventsMax: configuration.limits.lagEvents,

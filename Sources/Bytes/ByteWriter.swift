@@ -2,32 +2,43 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Builds a byte string: integers as LEB128, text, decimal numbers.
+///
+/// What appends a byte or a run of them is inlinable: it is called several times for each event.
 package struct ByteWriter: Sendable {
-    package private(set) var bytes: [UInt8]
+    @usableFromInline package internal(set) var bytes: [UInt8]
 
+    @inlinable
     package init(reserving capacity: Int = 0) {
         bytes = []
         bytes.reserveCapacity(capacity)
     }
 
+    @inlinable
     package var count: Int { bytes.count }
 
+    @inlinable
     package mutating func removeAll(keepingCapacity: Bool = true) {
         bytes.removeAll(keepingCapacity: keepingCapacity)
     }
 
+    @inlinable
     package mutating func append(_ byte: UInt8) { bytes.append(byte) }
 
+    @inlinable
     package mutating func append(_ more: [UInt8]) { bytes.append(contentsOf: more) }
 
+    @inlinable
     package mutating func append(_ more: ArraySlice<UInt8>) { bytes.append(contentsOf: more) }
 
+    @inlinable
     package mutating func append(_ more: borrowing Span<UInt8>) {
         unsafe more.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
     }
 
+    @inlinable
     package mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
+    @inlinable
     package mutating func append(_ text: StaticString) {
         text.withUTF8Buffer { unsafe bytes.append(contentsOf: $0) }
     }
@@ -61,6 +72,8 @@ package struct ByteWriter: Sendable {
             digits[next] = UInt8(ascii: "0") + UInt8(rest % 10)
             rest /= 10
         }
-        for index in next..<20 { bytes.append(digits[index]) }
+        unsafe digits.span.extracting(next..<20).withUnsafeBufferPointer {
+            unsafe bytes.append(contentsOf: $0)
+        }
     }
 }

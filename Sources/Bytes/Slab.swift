@@ -5,37 +5,52 @@
 ///
 /// A key carries the generation of its slot, so a late message for a value that was removed finds
 /// nothing instead of the slot's next tenant.
+///
+/// Everything is inlinable: across modules a generic type would be worked through the runtime's
+/// metadata otherwise, for each socket that is ready and each subscriber that is looked at.
 package struct Slab<Value> {
     /// Names one value for as long as it lives.
     package struct Key: Sendable, Hashable {
         package let index: UInt32
         package let generation: UInt32
 
+        @inlinable
         package init(index: UInt32, generation: UInt32) {
             self.index = index
             self.generation = generation
         }
 
         /// Both halves in one word, as an epoll tag or a map key.
+        @inlinable
         package var packed: UInt64 { UInt64(generation) << 32 | UInt64(index) }
 
+        @inlinable
         package init(packed: UInt64) {
             index = UInt32(truncatingIfNeeded: packed)
             generation = UInt32(truncatingIfNeeded: packed >> 32)
         }
     }
 
-    private struct Slot {
-        var value: Value?
-        var generation: UInt32
+    @usableFromInline
+    struct Slot {
+        @usableFromInline var value: Value?
+        @usableFromInline var generation: UInt32
+
+        @inlinable
+        init(value: Value?, generation: UInt32) {
+            self.value = value
+            self.generation = generation
+        }
     }
 
-    private var slots: [Slot] = []
-    private var free: [UInt32] = []
-    package private(set) var count = 0
+    @usableFromInline var slots: [Slot] = []
+    @usableFromInline var free: [UInt32] = []
+    @usableFromInline package internal(set) var count = 0
 
+    @inlinable
     package init() {}
 
+    @inlinable
     package mutating func insert(_ value: Value) -> Key {
         count += 1
         if let index = free.popLast() {
@@ -46,6 +61,7 @@ package struct Slab<Value> {
         return Key(index: UInt32(slots.count - 1), generation: 1)
     }
 
+    @inlinable
     package subscript(key: Key) -> Value? {
         get {
             guard Int(key.index) < slots.count else { return nil }
@@ -62,6 +78,7 @@ package struct Slab<Value> {
     }
 
     @discardableResult
+    @inlinable
     package mutating func remove(_ key: Key) -> Value? {
         guard Int(key.index) < slots.count, slots[Int(key.index)].generation == key.generation,
             let value = slots[Int(key.index)].value
@@ -74,10 +91,21 @@ package struct Slab<Value> {
     }
 
     /// Calls `body` with every value, in slot order.
+    @inlinable
     package func forEach(_ body: (Key, Value) -> Void) {
-        for (index, slot) in slots.enumerated() {
-            guard let value = slot.value else { continue }
-            body(Key(index: UInt32(index), generation: slot.generation), value)
+        forEach(from: 0, by: 1, body)
+    }
+
+    /// Calls `body` with the values of every `step`th slot from `first` on: a share of all that
+    /// leaves the others untouched.
+    @inlinable
+    package func forEach(from first: Int, by step: Int, _ body: (Key, Value) -> Void) {
+        var index = first
+        while index < slots.count {
+            if let value = slots[index].value {
+                body(Key(index: UInt32(index), generation: slots[index].generation), value)
+            }
+            index += step
         }
     }
 }

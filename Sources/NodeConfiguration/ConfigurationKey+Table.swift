@@ -52,6 +52,10 @@ extension Configuration {
             "server.heartbeat", \.server.heartbeat, .milliseconds(100) ... .seconds(600),
             "A silent stream gets a comment this often, so that proxies keep it open."),
         .duration(
+            "server.batch_wait", \.server.batchWait, .zero ... .milliseconds(100),
+            "The longest that events wait under load so that several leave in one write; without "
+                + "load they never wait."),
+        .duration(
             "server.retry", \.server.retry, .milliseconds(100) ... .seconds(300),
             "What the jittered `retry:` of a stream starts from, so that clients return spread "
                 + "out."),

@@ -57,6 +57,8 @@ package struct ServerSection: Sendable, Equatable {
     package var backlog = 4096
     /// A silent stream gets a comment this often.
     package var heartbeat: Duration = .seconds(15)
+    /// The longest that events wait under load so that several leave in one write.
+    package var batchWait: Duration = .milliseconds(2)
     /// What the jittered `retry:` of a stream starts from.
     package var retry: Duration = .seconds(2)
     /// A request head must be complete within this.

@@ -20,12 +20,16 @@ final class ScriptedSink: EventSink {
     var allowance = Int.max
     var hasEnded = false
     var writes = 0
+    /// How long each write takes.
+    var delay = Duration.zero
     var key: Hub.Key?
     var form = StreamForm.plain
 
     func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite {
         guard !hasEnded else { return .ended }
         writes += 1
+        let until = MonotonicTime.now + delay
+        while MonotonicTime.now < until {}
         var offered = 0
         var taken = 0
         for index in 0..<pieces.count {
@@ -112,7 +116,10 @@ final class HubBench: Sendable {
         init(_ parts: Parts) { self.parts = parts }
     }
 
-    init(windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule()) throws {
+    init(
+        windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule(),
+        batchWait: Duration = .zero
+    ) throws {
         loop = try EventLoop(name: "hub")
         history = MemoryHistory(pageBatches: pageBatches)
         directory = try ChannelDirectory(
@@ -134,6 +141,7 @@ final class HubBench: Sendable {
                 heartbeat: .seconds(60), stuckAfter: .seconds(60), retry: .seconds(2),
                 windowBytes: windowBytes)
             settings.lagRule = lagRule
+            settings.batchWait = batchWait
             let hub = Hub(loop: loop, settings: settings, replay: history, startingAfter: .zero)
             hub.start()
             let encoder = try! BatchEncoder(directory: directory, eventBytesMax: 1 << 20)
