@@ -53,7 +53,7 @@ let pureWire: [Target] =
     + room("JSONFields", on: ["Bytes", "CSimdJSON"])
     + room("Compression", on: ["Bytes", "CZlib", "CZstd"], tests: ["BrokerTestKit"])
     + room("NodeConfiguration", on: ["Bytes", "CYAML"])
-    + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL"])
+    + room("WebSocketWire", on: ["Bytes", "CWslay", "COpenSSL", "CZlib"])
 
 let drivers: [Target] =
     room("Reactor", on: ["Bytes", "PosixIO", "Observability", "CLinux"])

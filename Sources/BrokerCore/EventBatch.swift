@@ -6,10 +6,11 @@ package import EventStreamWire
 package import JSONFields
 import PosixIO
 import Synchronization
+import WebSocketWire
 
 /// Events that were appended together, encoded once for everybody on this node.
 ///
-/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket are made
+/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket, plain or compressed, are made
 /// when they are first asked for. Every event loop holds the same batch, and every connection sends
 /// the same bytes.
 ///
@@ -31,6 +32,9 @@ package final class EventBatch: Sendable {
     private let textRows: [Int]
     /// The same frames for WebSocket, once somebody has needed them.
     private let webSocketFrames = AtomicLazyReference<FrameSet>()
+    /// The same compressed, within either window.
+    private let wideFrames = AtomicLazyReference<FrameSet>()
+    private let narrowFrames = AtomicLazyReference<FrameSet>()
     /// True for a message of Rivulet's own, such as a gap. It goes to every subscription, or, where
     /// its route has channels, to those of them.
     package let isNotice: Bool
@@ -80,15 +84,24 @@ package final class EventBatch: Sendable {
     package var memoryBytes: Int {
         frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
             + (webSocketFrames.load()?.memoryBytes ?? 0)
+            + (wideFrames.load()?.memoryBytes ?? 0) + (narrowFrames.load()?.memoryBytes ?? 0)
     }
 
     /// The bytes that slices in `format` lie in.
     func bytes(in format: FrameFormat) -> SharedBytes {
-        format == .eventStream ? frames : webSocket.bytes
+        switch format {
+        case .eventStream: frames
+        case .webSocket: webSocket.bytes
+        case .deflated(let window): deflated(window).bytes
+        }
     }
 
     private func ends(in format: FrameFormat) -> [UInt32] {
-        format == .eventStream ? frameEnds : webSocket.ends
+        switch format {
+        case .eventStream: frameEnds
+        case .webSocket: webSocket.ends
+        case .deflated(let window): deflated(window).ends
+        }
     }
 
     /// The frames for WebSocket. The first to ask makes it, once for the node.
@@ -102,6 +115,28 @@ package final class EventBatch: Sendable {
                     from: frames, ends: frameEnds,
                     channels: isNotice ? [] : route.channels.map(\.name),
                     rows: count, textRows: textRows))
+        }
+    }
+
+    /// The compressed frames for WebSocket. The first to ask makes them, once for the node.
+    private func deflated(_ window: DeflateWindow) -> FrameSet {
+        if let made = madeDeflated(window) { return made }
+        let plain = webSocket
+        return WebSocketFrames.writing.withLock { written in
+            if let made = madeDeflated(window) { return made }
+            written += 1
+            let made = WebSocketFrames.deflated(plain, within: window)
+            switch window {
+            case .wide: return wideFrames.storeIfNil(made)
+            case .narrow: return narrowFrames.storeIfNil(made)
+            }
+        }
+    }
+
+    private func madeDeflated(_ window: DeflateWindow) -> FrameSet? {
+        switch window {
+        case .wide: wideFrames.load()
+        case .narrow: narrowFrames.load()
         }
     }
 

@@ -5,6 +5,7 @@ import Bytes
 import CLinux
 package import Compression
 import EventStreamWire
+package import WebSocketWire
 
 /// How the bytes of a stream look.
 package enum StreamForm: Sendable, Hashable {
@@ -12,13 +13,23 @@ package enum StreamForm: Sendable, Hashable {
     case plain
     /// The same bytes under a content coding.
     case coded(ContentCoding)
-    /// As frames of a WebSocket.
-    case webSocket
+    /// As frames of a WebSocket, compressed where a window was agreed on.
+    case webSocket(DeflateWindow?)
 
     /// Whether one subscriber is a whole connection, which the hub then greets, keeps alive, and
     /// ends where its socket takes nothing. Those of a WebSocket share one, and who shares it out
     /// looks after it (``WebSocketSession``).
-    var isWholeConnection: Bool { self != .webSocket }
+    var isWholeConnection: Bool {
+        if case .webSocket = self { false } else { true }
+    }
+
+    /// What frames of a batch it takes.
+    var format: FrameFormat {
+        switch self {
+        case .plain, .coded: .eventStream
+        case .webSocket(let window): window.map { .deflated($0) } ?? .webSocket
+        }
+    }
 }
 
 /// The connections of one loop that want the same in the same form. A filter runs once for all of
@@ -59,7 +70,7 @@ final class SubscriptionClass {
 
     var subscription: Subscription { key.subscription }
     var isWholeConnection: Bool { key.form.isWholeConnection }
-    private var format: FrameFormat { key.form == .webSocket ? .webSocket : .eventStream }
+    private var format: FrameFormat { key.form.format }
 
     /// - Parameter compressor: Of the key's coding, where it has one.
     init(_ key: Key, compressor: ChunkCompressor?, lagRule: LagRule) {
@@ -91,7 +102,7 @@ final class SubscriptionClass {
     /// The bytes of a message of the hub's own, in this class' form. Over WebSocket these are
     /// notices only.
     func own(_ bytes: [UInt8]) -> [UInt8] {
-        if format == .webSocket { return WebSocketFrames.notice(bytes) }
+        if !isWholeConnection { return WebSocketFrames.notice(bytes) }
         return compressor?.chunk(of: bytes) ?? bytes
     }
 

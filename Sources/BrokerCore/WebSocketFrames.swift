@@ -3,7 +3,7 @@
 
 import Bytes
 import PosixIO
-import WebSocketWire
+package import WebSocketWire
 
 /// What the frames of a batch are frames of.
 package enum FrameFormat: Sendable {
@@ -11,6 +11,8 @@ package enum FrameFormat: Sendable {
     case eventStream
     /// WebSocket: one JSON text each, unmasked.
     case webSocket
+    /// The same under permessage-deflate: each text compressed by itself.
+    case deflated(DeflateWindow)
 }
 
 /// The events of a batch in one format: all bytes, and where each event's frame ends.
@@ -65,6 +67,26 @@ enum WebSocketFrames {
             appendHead(of: frame, channel: names.isEmpty ? nil : names[index / rows], to: &head)
             let isText = !textRows.isEmpty && textRows.contains(index % rows)
             append(head, frame, asText: isText, to: &output)
+            madeEnds.append(UInt32(output.count))
+        }
+        return FrameSet(bytes: SharedBytes(output.bytes), ends: madeEnds)
+    }
+
+    /// The frames of `plain`, each compressed where that makes it smaller.
+    static func deflated(_ plain: FrameSet, within window: DeflateWindow) -> FrameSet {
+        guard let deflater = MessageDeflater(window) else {
+            // Only for want of memory, where nothing else would go on either.
+            preconditionFailure("deflate has no memory")
+        }
+        var output = ByteWriter(reserving: plain.bytes.count)
+        var madeEnds: [UInt32] = []
+        madeEnds.reserveCapacity(plain.ends.count)
+        let source = plain.bytes.span
+        var start = 0
+        for end in plain.ends {
+            let payload = WebSocketFrame.payloadRange(at: start, of: source)
+            deflater.append(.text, source.extracting(payload), to: &output)
+            start = Int(end)
             madeEnds.append(UInt32(output.count))
         }
         return FrameSet(bytes: SharedBytes(output.bytes), ends: madeEnds)

@@ -32,6 +32,7 @@ package enum WebSocketLimits {
 /// What the WebSockets of a node count. Threads: any.
 package final class WebSocketMetrics: Sendable {
     package let open: Gauge
+    package let deflating: Counter
     package let messages: Counter
     package let errors: Counter
     package let pings: Counter
@@ -42,6 +43,9 @@ package final class WebSocketMetrics: Sendable {
 
     package init(in registry: MetricsRegistry) {
         open = registry.gauge("rivulet_websockets_open", "WebSockets open.")
+        deflating = registry.counter(
+            "rivulet_websockets_deflate_total",
+            "WebSockets that agreed on compressed messages (permessage-deflate).")
         messages = registry.counter(
             "rivulet_websocket_messages_total", "Messages that clients have sent.")
         errors = registry.counter(

@@ -6,7 +6,7 @@ package import EventStreamWire
 import Observability
 import PosixIO
 package import Reactor
-import WebSocketWire
+package import WebSocketWire
 
 /// One WebSocket: what its client asks, the subscriptions it has, and its end.
 ///
@@ -49,8 +49,8 @@ package final class WebSocketSession {
 
     private let around: Surroundings
     private let output: WebSocketOutput
-    private var reader = WebSocketReader(
-        from: .client, messageBytesMax: WebSocketLimits.messageBytes)
+    private let form: StreamForm
+    private var reader: WebSocketReader
     private var messages: [WebSocketMessage] = []
     private var subscriptions: [WebSocketSubscription] = []
     private var nextName: UInt64 = 1
@@ -67,8 +67,17 @@ package final class WebSocketSession {
     private var unansweredPings = 0
 
     /// A socket on which the handshake is done, and nothing else has been sent.
-    package init(_ socket: any EventSink, _ around: Surroundings) {
+    ///
+    /// - Parameter deflate: What the handshake agreed on for compressed messages. Events use it;
+    ///   the session's own messages are too small to gain from it.
+    package init(
+        _ socket: any EventSink, _ around: Surroundings, deflate: PerMessageDeflate? = nil
+    ) {
         self.around = around
+        form = .webSocket(deflate?.window)
+        reader = WebSocketReader(
+            from: .client, messageBytesMax: WebSocketLimits.messageBytes,
+            inflates: deflate != nil)
         output = WebSocketOutput(socket, hub: around.hub)
         let now = around.loop.now
         allowanceSince = now
@@ -76,6 +85,7 @@ package final class WebSocketSession {
         emptySince = now
         closingSince = now
         around.metrics.open.add(1)
+        if deflate != nil { around.metrics.deflating.add() }
         output.whenHubFinishes = { [weak self] in self?.hubHasFinished() }
         say(retryMessage())
     }
@@ -285,7 +295,7 @@ package final class WebSocketSession {
             return lose()
         }
         subscription.key = around.hub.subscribe(
-            subscription, to: wanted, as: .webSocket, after: cursor)
+            subscription, to: wanted, as: form, after: cursor)
     }
 
     private func named(_ name: String) throws(ClientMessageError) -> WebSocketSubscription {

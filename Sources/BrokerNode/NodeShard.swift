@@ -72,7 +72,9 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
             .init(
                 loop: loop, hub: hub, directory: context.directory, reader: reader,
                 metrics: context.webSocketMetrics, heartbeat: server.heartbeat,
-                stuckAfter: server.stuckTimeout))
+                stuckAfter: server.stuckTimeout),
+            // The same deflate that gzip holds.
+            deflates: context.codings.contains(.gzip))
         self.webSockets = webSockets
         webSockets.start()
     }

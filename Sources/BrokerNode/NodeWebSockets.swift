@@ -20,6 +20,8 @@ final class NodeWebSockets: ByteStreamObserver {
     }
 
     private let around: WebSocketSession.Surroundings
+    /// Messages are compressed for clients that offer it.
+    private let deflates: Bool
     private var sessions = Slab<WebSocketSession>()
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
@@ -28,7 +30,10 @@ final class NodeWebSockets: ByteStreamObserver {
     /// instant.
     private static let sweepShares: UInt32 = 64
 
-    init(_ around: WebSocketSession.Surroundings) { self.around = around }
+    init(_ around: WebSocketSession.Surroundings, deflates: Bool) {
+        self.around = around
+        self.deflates = deflates
+    }
 
     func start() {
         let timer = LoopTimer { [weak self] in self?.sweep() }
@@ -45,8 +50,12 @@ final class NodeWebSockets: ByteStreamObserver {
 
     /// Answers a request for a WebSocket.
     func open(_ request: HTTPRequest, _ exchange: HTTPExchange, asking wish: Wish?) {
-        guard let stream = exchange.upgradeToWebSocket(request, observer: self) else { return }
-        let session = WebSocketSession(stream, around)
+        guard
+            let upgraded = exchange.upgradeToWebSocket(
+                request, deflates: deflates, observer: self)
+        else { return }
+        let stream = upgraded.stream
+        let session = WebSocketSession(stream, around, deflate: upgraded.deflate)
         let key = sessions.insert(session)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
         if let wish {

@@ -3,20 +3,28 @@
 
 import HTTP1Wire
 import Reactor
-import WebSocketWire
+package import WebSocketWire
+
+/// A WebSocket that a request has become.
+package struct UpgradedStream {
+    package let stream: ByteStream
+    /// What was agreed on for compressed messages; `nil` where they are not to be.
+    package let deflate: PerMessageDeflate?
+}
 
 extension HTTPExchange {
     /// Answers a request for a WebSocket: with 101 where it is one, else with a problem.
     ///
     /// The stream carries frames in both directions from then on; what they mean is the
-    /// observer's. No subprotocol and no extension is agreed on. Only HTTP/1.1 can do this: over
-    /// HTTP/2 the request is refused.
+    /// observer's. No subprotocol is agreed on. Only HTTP/1.1 can do this: over HTTP/2 the request is
+    /// refused.
     ///
+    /// - Parameter deflates: permessage-deflate is agreed on with a client that offers it.
     /// - Returns: `nil` where the request was refused, or the client has gone. The observer hears
     ///   nothing then.
-    package func upgradeToWebSocket(_ request: HTTPRequest, observer: any ByteStreamObserver)
-        -> ByteStream?
-    {
+    package func upgradeToWebSocket(
+        _ request: HTTPRequest, deflates: Bool = false, observer: any ByteStreamObserver
+    ) -> UpgradedStream? {
         let head = request.head
         do throws(WebSocketError) {
             let connection = answering as? HTTP1Connection
@@ -28,12 +36,18 @@ extension HTTPExchange {
                 asksForUpgrade: head.headers.contains("Connection", token: "upgrade"),
                 versions: head.headers.all("Sec-WebSocket-Version"),
                 keys: head.headers.all("Sec-WebSocket-Key"))
+            // Read in any case: a malformed offer fails the handshake, wanted or not.
+            let offered = try PerMessageDeflate(
+                offers: head.headers.all("Sec-WebSocket-Extensions"))
+            let deflate = deflates ? offered : nil
+            var headers = [
+                ("Upgrade", "websocket"), ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Accept", accept),
+            ]
+            if let deflate { headers.append(("Sec-WebSocket-Extensions", deflate.answer)) }
             becomeAnswered()
-            return connection?.openUpgraded(
-                headers: [
-                    ("Upgrade", "websocket"), ("Connection", "Upgrade"),
-                    ("Sec-WebSocket-Accept", accept),
-                ], observer: observer)
+            let stream = connection?.openUpgraded(headers: headers, observer: observer)
+            return stream.map { UpgradedStream(stream: $0, deflate: deflate) }
         } catch {
             refuseWebSocket(error)
             return nil
@@ -53,11 +67,15 @@ extension HTTPExchange {
                 headers: upgrade + [("Sec-WebSocket-Version", WebSocketHandshake.version)])
         case .digestUnavailable, .outOfMemory:
             respond(ProblemDetails(status: 500, detail: error.detail))
-        case .keyMalformed, .frameMalformed, .textNotUTF8, .messageTooLarge:
-            respond(
-                ProblemDetails(
-                    status: 400, detail: error.detail, parameter: "Sec-WebSocket-Key"))
+        case .extensionsMalformed:
+            refuse(error, parameter: "Sec-WebSocket-Extensions")
+        case .keyMalformed, .frameMalformed, .textNotUTF8, .deflateMalformed, .messageTooLarge:
+            refuse(error, parameter: "Sec-WebSocket-Key")
         }
+    }
+
+    private func refuse(_ error: WebSocketError, parameter: String) {
+        respond(ProblemDetails(status: 400, detail: error.detail, parameter: parameter))
     }
 }
 

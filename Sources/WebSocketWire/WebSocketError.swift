@@ -12,11 +12,15 @@ package struct WebSocketError: Error, Sendable, Equatable, CustomStringConvertib
         case versionUnsupported
         /// The request's key is missing, or not 16 bytes in base64.
         case keyMalformed
+        /// `Sec-WebSocket-Extensions` is not what RFC 6455, section 9.1, allows.
+        case extensionsMalformed
         /// OpenSSL does not compute SHA-1 here.
         case digestUnavailable
         /// A frame, or the order of frames, that RFC 6455 does not allow.
         case frameMalformed
         case textNotUTF8
+        /// A compressed message that does not decompress (RFC 7692).
+        case deflateMalformed
         case messageTooLarge
         case outOfMemory
     }
@@ -32,8 +36,10 @@ package struct WebSocketError: Error, Sendable, Equatable, CustomStringConvertib
     /// What the close frame says that answers the error.
     package var closeCode: WebSocketCloseCode {
         switch code {
-        case .notAnUpgrade, .versionUnsupported, .keyMalformed, .frameMalformed: .protocolError
-        case .textNotUTF8: .invalidPayload
+        case .notAnUpgrade, .versionUnsupported, .keyMalformed, .extensionsMalformed,
+            .frameMalformed:
+            .protocolError
+        case .textNotUTF8, .deflateMalformed: .invalidPayload
         case .messageTooLarge: .messageTooBig
         case .digestUnavailable, .outOfMemory: .internalError
         }

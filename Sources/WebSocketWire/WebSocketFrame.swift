@@ -28,12 +28,16 @@ package enum WebSocketFrame {
     }
 
     /// Appends what goes before `count` bytes of payload.
+    ///
+    /// - Parameter isCompressed: The frame is the first of a message under permessage-deflate
+    ///   (RFC 7692, section 6): its payload is what ``MessageDeflater`` made.
     package static func appendHeader(
         _ opcode: WebSocketOpcode, payloadBytes count: Int, isFinal: Bool = true,
-        isMasked: Bool = false, to output: inout ByteWriter
+        isMasked: Bool = false, isCompressed: Bool = false, to output: inout ByteWriter
     ) {
         let mask: UInt8 = isMasked ? 0x80 : 0
-        output.append((isFinal ? 0x80 : 0) | opcode.rawValue)
+        let compressed: UInt8 = isCompressed ? 0x40 : 0
+        output.append((isFinal ? 0x80 : 0) | compressed | opcode.rawValue)
         if count < 126 {
             output.append(mask | UInt8(count))
             return
@@ -92,11 +96,18 @@ package enum WebSocketFrame {
     /// How long the unmasked frame that begins at `start` is, header included. Only for frames
     /// that this process wrote: `bytes` holds at least the whole header.
     package static func byteCount(at start: Int, of bytes: borrowing Span<UInt8>) -> Int {
+        payloadRange(at: start, of: bytes).upperBound - start
+    }
+
+    /// Where the payload of the unmasked frame that begins at `start` lies. Only for frames that
+    /// this process wrote: `bytes` holds at least the whole header.
+    package static func payloadRange(at start: Int, of bytes: borrowing Span<UInt8>) -> Range<Int> {
         let short = Int(bytes[start + 1] & 0x7f)
-        guard short >= 126 else { return 2 + short }
+        guard short >= 126 else { return (start + 2)..<(start + 2 + short) }
         let sizeBytes = short == 126 ? 2 : 8
         var count = 0
         for index in 0..<sizeBytes { count = count << 8 | Int(bytes[start + 2 + index]) }
-        return 2 + sizeBytes + count
+        let begin = start + 2 + sizeBytes
+        return begin..<(begin + count)
     }
 }

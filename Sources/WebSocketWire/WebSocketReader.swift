@@ -28,6 +28,8 @@ package struct WebSocketReader: ~Copyable {
 
     private let peer: Peer
     private let messageBytesMax: Int
+    /// permessage-deflate was agreed on, so a message may be compressed.
+    private let inflates: Bool
 
     private var context: FrameContext?
     /// Bytes given to the frame reader that belong to no frame that has ended.
@@ -38,15 +40,25 @@ package struct WebSocketReader: ~Copyable {
     /// The kind of the message in progress; control frames may come in between its frames.
     private var kind: WebSocketOpcode?
     private var message: [UInt8] = []
+    /// Bytes of the message's frames so far: those of ``message``, or fewer or more where it is
+    /// compressed.
+    private var messageWireBytes = 0
+    /// There while a compressed message is read. The next one refers to nothing of it.
+    private var inflater: MessageInflater?
     private var frameCount = 0
     private var text = UTF8Check()
     private var control: [UInt8] = []
     /// The peer has closed or has broken the protocol.
     private var isOver = false
 
-    package init(from peer: Peer, messageBytesMax: Int) {
+    /// - Parameters:
+    ///   - messageBytesMax: What a message may hold, on the wire and, where it is compressed,
+    ///     after it was decompressed. No more than that is ever made of it.
+    ///   - inflates: permessage-deflate was agreed on, without context takeover.
+    package init(from peer: Peer, messageBytesMax: Int, inflates: Bool = false) {
         self.peer = peer
         self.messageBytesMax = messageBytesMax
+        self.inflates = inflates
     }
 
     /// True while the reader holds part of a message.
@@ -87,6 +99,7 @@ package struct WebSocketReader: ~Copyable {
         context = nil
         kind = nil
         message = []
+        inflater = nil
         control = []
     }
 
@@ -99,8 +112,8 @@ package struct WebSocketReader: ~Copyable {
         if opcode.isControl {
             control.append(part)
         } else {
-            if kind == .text, !text.accept(part) { throw Self.notUTF8 }
-            message.append(part)
+            messageWireBytes += part.count
+            try append(part)
         }
         let left = (payloadLeft ?? head.payloadBytes) - UInt64(part.count)
         payloadLeft = left
@@ -116,9 +129,11 @@ package struct WebSocketReader: ~Copyable {
 
     /// Checks the head of a frame that begins.
     private mutating func begin(_ head: FrameHead) throws(WebSocketError) -> WebSocketOpcode {
-        guard head.reservedBits == 0 else {
+        let isCompressed = inflates && head.reservedBits == Self.compressedBit
+        guard head.reservedBits == 0 || isCompressed else {
             throw WebSocketError(
-                .frameMalformed, "a reserved bit is set, and no extension was agreed on")
+                .frameMalformed, "a reserved bit is set that no extension agreed on gives a meaning"
+            )
         }
         guard head.isMasked == (peer == .client) else {
             throw WebSocketError(
@@ -126,6 +141,10 @@ package struct WebSocketReader: ~Copyable {
                 peer == .client ? "a client masks its frames" : "a server masks no frame")
         }
         let opcode = try Self.opcode(head)
+        guard !isCompressed || opcode == .text || opcode == .binary else {
+            throw WebSocketError(
+                .frameMalformed, "only the first frame of a message says that it is compressed")
+        }
         switch opcode {
         case .close, .ping, .pong: return opcode
         case .continuation:
@@ -140,17 +159,25 @@ package struct WebSocketReader: ~Copyable {
             }
             kind = opcode
             frameCount = 1
+            messageWireBytes = 0
             text = UTF8Check()
+            if isCompressed { inflater = try MessageInflater() }
         }
         guard frameCount <= Self.framesPerMessage else {
             throw WebSocketError(
                 .messageTooLarge, "a message comes in at most \(Self.framesPerMessage) frames")
         }
-        guard head.payloadBytes <= UInt64(messageBytesMax - message.count) else {
-            throw WebSocketError(
-                .messageTooLarge, "a message has at most \(messageBytesMax) bytes")
+        guard head.payloadBytes <= UInt64(messageBytesMax - messageWireBytes) else {
+            throw tooLarge
         }
         return opcode
+    }
+
+    /// RSV1, as wslay gives the three reserved bits (RFC 7692, section 6).
+    private static let compressedBit: UInt8 = 0b100
+
+    private var tooLarge: WebSocketError {
+        WebSocketError(.messageTooLarge, "a message has at most \(messageBytesMax) bytes")
     }
 
     private static func opcode(_ head: FrameHead) throws(WebSocketError) -> WebSocketOpcode {
@@ -165,7 +192,45 @@ package struct WebSocketReader: ~Copyable {
 
     // MARK: - Messages
 
+    /// Appends what came of the message in progress, and looks at its text at once: what is wrong
+    /// with the beginning of a message does not wait for its end.
+    private mutating func append(_ part: borrowing Span<UInt8>) throws(WebSocketError) {
+        guard let inflater else {
+            if kind == .text, !text.accept(part) { throw Self.notUTF8 }
+            return message.append(part)
+        }
+        let known = message.count
+        let outcome = inflater.inflate(part, to: &message, bytesMax: messageBytesMax)
+        try checkInflated(from: known, outcome)
+    }
+
+    /// What was decompressed before a fault comes before the fault, however the bytes were cut.
+    private mutating func checkInflated(from known: Int, _ outcome: MessageInflater.Outcome)
+        throws(WebSocketError)
+    {
+        if kind == .text {
+            var text = text
+            guard text.accept(message.span.extracting(known..<message.count)) else {
+                throw Self.notUTF8
+            }
+            self.text = text
+        }
+        switch outcome {
+        case .more: return
+        case .tooLarge: throw tooLarge
+        case .malformed:
+            throw WebSocketError(
+                .deflateMalformed, "a compressed message is deflate, up to the end of a block")
+        }
+    }
+
     private mutating func finishMessage() throws(WebSocketError) -> WebSocketMessage {
+        if let inflater {
+            let known = message.count
+            let outcome = inflater.finish(to: &message, bytesMax: messageBytesMax)
+            try checkInflated(from: known, outcome)
+            self.inflater = nil
+        }
         let bytes = message
         let isText = kind == .text
         message = []

@@ -108,14 +108,6 @@ struct SharedSocketTests {
         #expect(bench.hasEnded(socket))
     }
 
-    private func eventually(_ condition: () -> Bool) -> Bool {
-        let deadline = MonotonicTime.now + .seconds(10)
-        while !condition() {
-            guard MonotonicTime.now < deadline else { return false }
-        }
-        return true
-    }
-
     /// One subscription's life on one socket, as the test knows it.
     private struct Life {
         let socket: Int

@@ -36,8 +36,9 @@ struct WebSocketTranscript {
         events.filter { $0.subscription == subscription }.map(\.sequence)
     }
 
-    init(_ bytes: [UInt8]) throws {
-        var reader = WebSocketReader(from: .server, messageBytesMax: 1 << 22)
+    init(_ bytes: [UInt8], inflates: Bool = false) throws {
+        var reader = WebSocketReader(
+            from: .server, messageBytesMax: 1 << 22, inflates: inflates)
         var messages: [WebSocketMessage] = []
         try reader.read(bytes.span, to: &messages)
         isTorn = reader.isInMessage
@@ -89,7 +90,7 @@ extension HubBench {
     /// A new WebSocket on this bench's hub; returns its index.
     func openWebSocket(
         allowance: Int = .max, heartbeat: Duration = .seconds(60),
-        stuckAfter: Duration = .seconds(60)
+        stuckAfter: Duration = .seconds(60), deflate: PerMessageDeflate? = nil
     ) -> Int {
         let loop = loop
         let directory = directory
@@ -103,7 +104,7 @@ extension HubBench {
                     loop: loop, hub: parts.hub, directory: directory,
                     reader: try! ClientMessageReader(),
                     metrics: WebSocketMetrics(in: MetricsRegistry()), heartbeat: heartbeat,
-                    stuckAfter: stuckAfter))
+                    stuckAfter: stuckAfter), deflate: deflate)
             // Indices of sinks and sessions are the same: benches with WebSockets have nothing else.
             parts.sessions.append(session)
             return parts.sessions.count - 1
@@ -133,20 +134,29 @@ extension HubBench {
 
     func hasEnded(_ session: Int) -> Bool { value { parts in parts.sinks[session].hasEnded } }
 
-    func transcript(_ session: Int) throws -> WebSocketTranscript {
-        try WebSocketTranscript(received(session))
+    func transcript(_ session: Int, inflates: Bool = false) throws -> WebSocketTranscript {
+        try WebSocketTranscript(received(session), inflates: inflates)
     }
 
     /// The transcript once it holds `wanted` of a subscription, or whatever it is after ten seconds.
-    func settled(_ session: Int, _ wanted: [UInt64], of subscription: String = "1") throws
-        -> WebSocketTranscript
-    {
+    func settled(
+        _ session: Int, _ wanted: [UInt64], of subscription: String = "1", inflates: Bool = false
+    ) throws -> WebSocketTranscript {
         let deadline = MonotonicTime.now + .seconds(10)
         while true {
-            let found = try transcript(session)
+            let found = try transcript(session, inflates: inflates)
             if found.sequences(subscription) == wanted || MonotonicTime.now > deadline {
                 return found
             }
         }
     }
+}
+
+/// Whether `condition` comes to hold within ten seconds.
+func eventually(_ condition: () -> Bool) -> Bool {
+    let deadline = MonotonicTime.now + .seconds(10)
+    while !condition() {
+        guard MonotonicTime.now < deadline else { return false }
+    }
+    return true
 }

@@ -166,7 +166,8 @@ final class PathHandler: HTTPRequestHandler, ByteStreamObserver {
             let value = String(decoding: request.body, as: UTF8.self)
             exchange.respond(status: 200, headers: [("X-Given", value)])
         case "/upgrade":
-            guard let stream = exchange.upgradeToWebSocket(request, observer: self) else { break }
+            let upgraded = exchange.upgradeToWebSocket(request, deflates: true, observer: self)
+            guard let stream = upgraded?.stream else { break }
             stream.context = streams.count
             streams.append(stream)
         case "/finite":

@@ -64,8 +64,11 @@ struct Reading: Equatable {
     }
 
     /// Reads `bytes` in parts of `partBytes`, until the first error.
-    init(of bytes: [UInt8], partBytes: Int, messageBytesMax: Int = 1 << 20) {
-        var reader = WebSocketReader(from: .client, messageBytesMax: messageBytesMax)
+    init(
+        of bytes: [UInt8], partBytes: Int, messageBytesMax: Int = 1 << 20, inflates: Bool = false
+    ) {
+        var reader = WebSocketReader(
+            from: .client, messageBytesMax: messageBytesMax, inflates: inflates)
         var start = 0
         while start < bytes.count, error == nil {
             let end = min(bytes.count, start + partBytes)
