@@ -81,7 +81,8 @@ enum WebSocketFrames {
         var output = ByteWriter(reserving: plain.bytes.count)
         var madeEnds: [UInt32] = []
         madeEnds.reserveCapacity(plain.ends.count)
-        let source = plain.bytes.span
+        let bytes = plain.bytes
+        let source = bytes.span
         var start = 0
         for end in plain.ends {
             let payload = WebSocketFrame.payloadRange(at: start, of: source)

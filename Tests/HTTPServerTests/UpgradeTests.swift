@@ -60,6 +60,32 @@ extension HTTPServerTests {
             #expect(server.metric(#"rivulet_http_requests_total{method="GET",status="1xx"}"#) == 1)
         }
 
+        @Test("permessage-deflate is agreed on where an offer can be kept, and told so")
+        func deflate() throws {
+            let server = try ServerUnderTest()
+            defer { server.stop() }
+            let field = "sec-websocket-extensions"
+            let agreed =
+                "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            let cases: [(offer: String, answer: String?)] = [
+                ("permessage-deflate; client_max_window_bits", agreed),
+                ("permessage-deflate; server_max_window_bits=8", nil), ("x-unknown", nil),
+            ]
+            for entry in cases {
+                let client = try server.client()
+                client.send(
+                    Self.request(key: Self.key + "Sec-WebSocket-Extensions: \(entry.offer)\r\n"))
+                let answer = try #require(client.readAnswer(bodyless: true))
+                #expect(answer.status == 101)
+                #expect(answer.header(field) == entry.answer, "\(entry.offer)")
+            }
+            let client = try server.client()
+            client.send(Self.request(key: Self.key + "Sec-WebSocket-Extensions: a;;b\r\n"))
+            let refused = try #require(client.readAnswer())
+            #expect(refused.status == 400)
+            #expect(refused.text.contains("Sec-WebSocket-Extensions"))
+        }
+
         @Test("what a hasty client sends behind its request is not lost")
         func early() throws {
             let server = try ServerUnderTest()
