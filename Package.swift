@@ -39,7 +39,11 @@ let cLibraries: [Target] = [
     system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
     .target(name: "CSimdJSON", linkerSettings: [.linkedLibrary("simdjson")]),
     // What the benchmarks compare with.
-    .target(name: "CBenchFloor", linkerSettings: [.linkedLibrary("rdkafka")]),
+    .target(
+        name: "CBenchFloor",
+        linkerSettings: [.linkedLibrary("rdkafka"), .linkedLibrary("z"), .linkedLibrary("zstd")]),
+    // Linked into the benchmarks alone.
+    .target(name: "CAllocationCount"),
 ]
 
 let ground: [Target] =
@@ -127,8 +131,9 @@ let programs: [Target] = [
     .executableTarget(
         name: "Benchmarks",
         dependencies: [
-            "Bytes", "PosixIO", "Observability", "Reactor", "KafkaClient", "RedisClient", "History",
-            "BrokerTestKit", "ClusterHarness", "CLinux", "CBenchFloor",
+            "Bytes", "PosixIO", "Observability", "EventStreamWire", "NodeConfiguration", "Reactor",
+            "TLSEngine", "KafkaClient", "RedisClient", "History", "BrokerNode", "BrokerTestKit",
+            "ClusterHarness", "CLinux", "CBenchFloor", "CAllocationCount",
         ]
     ),
     .testTarget(name: "BenchmarksTests", dependencies: ["Benchmarks", "Bytes", "PosixIO"]),

@@ -24,6 +24,7 @@ struct BenchmarkOption: Sendable {
         BenchmarkOption("rounds", "N", "Turns that each side takes, one after the other."),
         BenchmarkOption("json", "FILE", "Write all figures to this file."),
         BenchmarkOption("svg", "FILE", "Draw them to this file."),
+        BenchmarkOption("markdown", "FILE", "Write what is printed to this file too."),
         BenchmarkOption(flag: "quick", "Short and coarse: to see that it works."),
         BenchmarkOption(flag: "help", "Show this help."),
     ]

@@ -7,7 +7,11 @@ import PosixIO
 
 /// The program: its benchmarks, and the servers that it starts itself as.
 enum BenchmarkProgram {
-    static let commands = [IngestBenchmark.command, FanoutBenchmark.command]
+    static let commands = [
+        IngestBenchmark.command, FanoutBenchmark.command, FormsBenchmark.command,
+        SlowBenchmark.command, AllocationsBenchmark.command, IdleBenchmark.command,
+        MustShowBenchmark.command,
+    ]
 
     /// Carries the arguments out, without the program's own name; returns the exit status.
     static func run(_ arguments: [String]) -> Int32 {
@@ -61,8 +65,9 @@ enum BenchmarkProgram {
             Benchmarks NAME --help has the options.
 
             The node is the `rivulet` that was built beside this program, or the one that BINARY
-            names. Needs redis-server and setpriv in the path, and nothing else: Kafka is
-            librdkafka's mock cluster in a process of its own. All of it ends with this program.
+            names. Needs redis-server, setpriv and, for TLS, openssl in the path: Kafka is
+            librdkafka's mock cluster in a process of its own. nchan takes part where it is
+            installed. All of it ends with this program.
 
             The two sides of each benchmark take turns within minutes of each other, because a
             machine that others use is not the same machine an hour later. Read the ratios.

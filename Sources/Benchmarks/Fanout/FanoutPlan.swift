@@ -44,12 +44,17 @@ struct FanoutPlan: Sendable {
     /// A rate counts as not held when it was missed this often.
     var attempts = 2
 
+    /// Length of the windows at the moderate load, where it is another.
+    var moderateWindow: Duration?
+    var hasNchan = true
+    var measuresIdle = true
+
     /// At which latency is compared, in deliveries a second; of one connection no more than
     /// ``moderateEvents`` events a second.
     static let moderateDeliveries = 10_000.0
     static let moderateEvents = 1_000.0
-    /// Descriptors of this process that are no streams.
-    private static let reservedDescriptors = 100
+
+    init() {}
 
     init(_ options: GivenOptions) throws(BenchmarkError) {
         if options.has("quick") {
@@ -69,21 +74,7 @@ struct FanoutPlan: Sendable {
         if let mode: FanoutMode = try options.choice("mode") { modes = [mode] }
         if let path: FanoutPath = try options.choice("path") { self.path = path }
         fixedRate = try options.integer("rate", in: 1...100_000_000).map { Double($0) }
-        try Self.raiseDescriptorLimit(for: connections.max() ?? 1)
-    }
-
-    private static func raiseDescriptorLimit(for connections: Int) throws(BenchmarkError) {
-        var limit = rlimit()
-        let which = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-        _ = unsafe getrlimit(which, &limit)
-        limit.rlim_cur = limit.rlim_max
-        _ = unsafe setrlimit(which, &limit)
-        guard connections + reservedDescriptors <= Int(clamping: limit.rlim_max) else {
-            throw BenchmarkError(
-                .unavailable,
-                "\(connections) connections need more descriptors than the hard limit, "
-                    + "\(limit.rlim_max)")
-        }
+        hasNchan = !options.has("without-nchan")
     }
 
     func eventsPerBatch(_ mode: FanoutMode) -> Int { mode == .single ? 1 : batch }

@@ -17,12 +17,25 @@ struct FanoutResult: Sendable {
         Spread((best[side] ?? []).map(value))
     }
 
-    /// The node's deliveries a second by the floor's of the same round.
-    var ratios: Spread {
+    /// A side's deliveries a second by the floor's of the same round.
+    func ratios(_ side: FanoutSide.Name) -> Spread {
         Spread(
-            zip(best[.node] ?? [], best[.floor] ?? []).map {
+            zip(best[side] ?? [], best[.floor] ?? []).map {
                 $0.deliveriesPerSecond / $1.deliveriesPerSecond
             })
+    }
+
+    /// A side's latency at the moderate load by the floor's of the same round.
+    func moderateLatencyRatios(_ side: FanoutSide.Name, _ share: Double) -> Spread {
+        Spread(
+            zip(moderate[side] ?? [], moderate[.floor] ?? []).map {
+                $0.latency.milliseconds(share) / $1.latency.milliseconds(share)
+            })
+    }
+
+    /// The sides that took part, in the order in which they are shown.
+    var sides: [FanoutSide.Name] {
+        FanoutSide.Name.allCases.filter { best[$0] != nil || moderate[$0] != nil }
     }
 
     /// What a delivery takes of the server's processor at the moderate load, in microseconds.
@@ -46,18 +59,11 @@ struct FanoutResult: Sendable {
     }
 }
 
-/// What idle connections cost both servers.
-struct FanoutIdleResult: Sendable {
-    let connections: Int
-    let floor: FanoutRig.Idle
-    let node: FanoutRig.Idle
-}
-
 /// The figures of the fan-out benchmark, for people, programs and the eye.
 struct FanoutReport {
     let plan: FanoutPlan
     let results: [FanoutResult]
-    let idle: [FanoutIdleResult]
+    let idle: [FanoutRig.Idle]
 
     // MARK: - For people
 
@@ -79,44 +85,44 @@ struct FanoutReport {
         return parts.joined(separator: "\n")
     }
 
-    private var throughputTable: String {
-        Columns.table(
-            [
-                "connections", "mode", "node / floor", "node deliveries/s", "floor deliveries/s",
-                "node p99 ms", "floor p99 ms", "node us CPU/delivery", "floor us CPU/delivery",
-                "node events/write", "node us CPU/write",
-            ],
-            results.map { result in
-                func both(_ value: @escaping (FanoutWindow) -> Double) -> [String] {
-                    [FanoutSide.Name.node, .floor].map {
-                        Columns.spread(result.spread($0, value))
-                    }
+    var throughputTable: String {
+        var rows: [[String]] = []
+        for result in results {
+            let mode = result.mode == .single ? "one at a time" : "\(plan.batch) at a time"
+            for side in result.sides {
+                func spread(_ value: (FanoutWindow) -> Double) -> String {
+                    Columns.spread(result.spread(side, value))
                 }
-                return [
-                    Columns.number(Double(result.connections)),
-                    result.mode == .single ? "single" : "firehose, \(plan.batch) a batch",
-                    Columns.spread(result.ratios),
-                ] + both(\.deliveriesPerSecond) + both { $0.latency.milliseconds(0.99) }
-                    + both(\.serverMicrosecondsPerDelivery)
-                    + [
-                        Columns.spread(result.spread(.node, \.deliveriesPerWrite)),
-                        Columns.spread(
-                            result.spread(.node) { $0.serverSeconds * 1e6 / Double($0.writes) }),
-                    ]
-            })
+                rows.append(
+                    [
+                        Columns.number(Double(result.connections)), mode, "\(side)",
+                        Columns.spread(result.ratios(side)), spread(\.deliveriesPerSecond),
+                        spread { $0.latency.milliseconds(0.99) },
+                        spread(\.serverMicrosecondsPerDelivery),
+                        side == .nchan ? "-" : spread(\.deliveriesPerWrite),
+                    ])
+            }
+        }
+        return Columns.table(
+            [
+                "connections", "events come", "server", "of the floor's", "deliveries/s",
+                "p99 ms", "us CPU/delivery", "events/write",
+            ], rows)
     }
 
-    private var latencyTable: String {
+    var latencyTable: String {
         var rows: [[String]] = []
         for result in results where !result.moderate.isEmpty {
             let rate = plan.moderateRate(connections: result.connections)
-            for side in [FanoutSide.Name.node, .floor] {
+            for side in result.sides {
                 let latency = result.moderateLatency(side)
                 rows.append(
                     ["\(result.connections) x \(Columns.number(rate))/s", "\(side)"]
                         + [0.5, 0.99, 0.999].map { Columns.number(latency.milliseconds($0)) }
                         + [
                             Columns.number(latency.maximumMilliseconds),
+                            Columns.spread(result.moderateLatencyRatios(side, 0.5)),
+                            Columns.spread(result.moderateLatencyRatios(side, 0.99)),
                             Columns.spread(result.moderateCost(side)),
                             Columns.spread(result.moderateCostRatios(side)),
                         ])
@@ -124,28 +130,27 @@ struct FanoutReport {
         }
         return Columns.table(
             [
-                "load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "us CPU/delivery",
-                "of the floor's",
+                "load", "server", "p50 ms", "p99 ms", "p999 ms", "max ms", "p50 of the floor's",
+                "p99 of the floor's", "us CPU/delivery", "of the floor's",
             ], rows)
     }
 
     private var idleTable: String {
         Columns.table(
             ["connections", "server", "RSS bytes each", "connects/s"],
-            idle.flatMap { result in
-                [result.node, result.floor].map {
-                    [
-                        Columns.number(Double(result.connections)), "\($0.name)",
-                        Columns.number($0.residentBytesPerConnection),
-                        Columns.number($0.connectsPerSecond),
-                    ]
-                }
+            idle.map {
+                [
+                    Columns.number(Double($0.connections)), "\($0.name)",
+                    Columns.number($0.bytesPerConnection), Columns.number($0.connectsPerSecond),
+                ]
             })
     }
 
     /// How far the figures can be trusted.
-    private var disturbance: String {
-        let windows = results.flatMap { $0.best.values.flatMap { $0 } }
+    var disturbance: String {
+        let windows = results.flatMap { result in
+            (Array(result.best.values) + Array(result.moderate.values)).flatMap { $0 }
+        }
         let foreign = Spread(windows.map { $0.foreignShare * 100 })
         let client = Spread(windows.map { $0.clientProcessorBusy * 100 })
         return "of the server's processor others took \(Columns.spread(foreign)) % of the time; "
@@ -167,26 +172,17 @@ struct FanoutReport {
                 for result in results { Self.append(result, to: &text) }
             }
             text.array("idle") { text in
-                for result in idle {
-                    for side in [result.node, result.floor] {
-                        text.object {
-                            $0.field("connections", result.connections)
-                            $0.field("server", side.name.rawValue)
-                            $0.field("rss_bytes_per_connection", side.residentBytesPerConnection)
-                            $0.field("connects_per_s", side.connectsPerSecond)
-                        }
-                    }
-                }
+                for side in idle { side.append(to: &text) }
             }
         }
         return json
     }
 
-    private static func append(_ result: FanoutResult, to text: inout JSONText) {
+    static func append(_ result: FanoutResult, to text: inout JSONText) {
         text.object { text in
             text.field("connections", result.connections)
             text.field("mode", result.mode.rawValue)
-            text.field("ratio_median", result.ratios.median)
+            text.field("ratio_median", result.ratios(.node).median)
             for side in FanoutSide.Name.allCases {
                 text.array("\(side)_best") { text in
                     for window in result.best[side] ?? [] { append(window, to: &text) }
@@ -198,7 +194,7 @@ struct FanoutReport {
         }
     }
 
-    private static func append(_ window: FanoutWindow, to text: inout JSONText) {
+    static func append(_ window: FanoutWindow, to text: inout JSONText) {
         text.object { text in
             text.field("events_per_s", window.eventsPerSecond)
             text.field("deliveries_per_s", window.deliveriesPerSecond)
@@ -221,9 +217,14 @@ struct FanoutReport {
     // MARK: - For the eye
 
     var plot: Plot {
+        return Plot(
+            title: "Fan-out of a node beside the floor in C", panels: panels)
+    }
+
+    var panels: [Plot.Panel] {
         func lines(_ value: (FanoutResult, FanoutSide.Name) -> Double) -> [Plot.Line] {
             plan.modes.flatMap { mode in
-                FanoutSide.Name.allCases.map { side in
+                (results.first?.sides ?? []).map { side in
                     Plot.Line(
                         name: "\(side), \(mode)",
                         points: results.filter { $0.mode == mode }.map {
@@ -232,15 +233,13 @@ struct FanoutReport {
                 }
             }
         }
-        return Plot(
-            title: "Fan-out of a node beside the floor in C",
-            panels: [
-                Plot.Panel(
-                    title: "deliveries/s held", xTitle: "connections",
-                    lines: lines { $0.spread($1) { $0.deliveriesPerSecond }.median }),
-                Plot.Panel(
-                    title: "p99 there, ms", xTitle: "connections",
-                    lines: lines { $0.spread($1) { $0.latency.milliseconds(0.99) }.median }),
-            ])
+        return [
+            Plot.Panel(
+                title: "deliveries/s held", xTitle: "connections",
+                lines: lines { $0.spread($1) { $0.deliveriesPerSecond }.median }),
+            Plot.Panel(
+                title: "p99 there, ms", xTitle: "connections",
+                lines: lines { $0.spread($1) { $0.latency.milliseconds(0.99) }.median }),
+        ]
     }
 }

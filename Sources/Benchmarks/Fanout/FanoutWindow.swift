@@ -11,6 +11,8 @@ struct FanoutWindow: Sendable {
     let measuredSeconds: Double
     /// Of all deliveries, the warm-up's too.
     let deliveries: Int
+    /// What was read for them: decrypted, where there is TLS, and not yet decoded.
+    let bytes: Int
     /// System calls that they took, heartbeats' included.
     let writes: Int
     let serverSeconds: Double
@@ -32,6 +34,8 @@ struct FanoutWindow: Sendable {
     var serverMicrosecondsPerDelivery: Double {
         serverSeconds * 1e6 / Double(max(1, deliveries))
     }
+
+    var bytesPerDelivery: Double { Double(bytes) / Double(max(1, deliveries)) }
 
     var deliveriesPerWrite: Double { Double(deliveries) / Double(max(1, writes)) }
 

@@ -53,7 +53,7 @@ enum IngestBenchmark {
                 try NodeIngest.run(redis: redis, kafka: kafka, records: events, turn: round))
         }
         print(report.text)
-        try OutputFiles.write(options, json: report.json, plot: report.plot)
+        try OutputFiles.write(options, json: report.json, plot: report.plot, text: report.text)
     }
 
     private static func fill(_ kafka: KafkaServer, events: Int, partitions: Int)

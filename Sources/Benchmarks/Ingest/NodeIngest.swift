@@ -33,7 +33,8 @@ enum NodeIngest {
             redis: redis, kafka: kafka.bootstrapServers, group: "bench-\(turn)",
             prefix: "bench\(turn)")
         let load = try StreamLoad()
-        try load.open(1, port: node.port, path: "/api/v1/sse/detections", within: .seconds(10))
+        try load.open(
+            1, from: .init(port: node.port, path: "/api/v1/sse/detections"), within: .seconds(10))
         let start = try awaitFirst(node, load, redis, kafka)
         var historyAt: MonotonicTime?
         var tailAt: MonotonicTime?

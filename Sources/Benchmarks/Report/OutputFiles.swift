@@ -17,9 +17,12 @@ enum OutputFiles {
         text.field("processor", processorName)
     }
 
-    static func write(_ options: GivenOptions, json: JSONText, plot: Plot) throws(BenchmarkError) {
+    static func write(
+        _ options: GivenOptions, json: JSONText, plot: Plot, text: String
+    ) throws(BenchmarkError) {
         if let path = options.text("json") { try write(json.bytes + [10], to: path) }
         if let path = options.text("svg") { try write(Array(plot.svg.utf8), to: path) }
+        if let path = options.text("markdown") { try write(Array("\(text)\n".utf8), to: path) }
     }
 
     /// One line for people about the machine.

@@ -16,11 +16,17 @@ enum HelperServer: String {
     case kafka = "serve-kafka"
     /// `floor PORT EVENT-BYTES`: the server in C.
     case floor = "serve-floor"
+    /// `node CONFIGURATION REPORT`: a node that counts what it allocates.
+    case node = "serve-node"
+    /// `hold PORT PATH COUNT SOURCE READY-FILE`: connections that are kept open and read.
+    case hold = "hold-streams"
 
     func run(_ arguments: [String]) throws(BenchmarkError) {
         switch (self, arguments.count) {
         case (.kafka, 3): try Self.serveKafka(arguments)
         case (.floor, 2): try Self.serveFloor(arguments)
+        case (.node, 2): try CountedNode.run(configuration: arguments[0], report: arguments[1])
+        case (.hold, 5): try StreamHolder.run(arguments)
         default: throw BenchmarkError(.usage, "\(rawValue) is started by the benchmarks alone")
         }
     }
@@ -42,7 +48,7 @@ enum HelperServer: String {
     }
 
     /// One write, so that whoever waits for the line's end reads all of it.
-    private static func writeLine(_ line: String, to path: String) throws(BenchmarkError) {
+    static func writeLine(_ line: String, to path: String) throws(BenchmarkError) {
         do throws(Errno) {
             let file = try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_TRUNC)
             let bytes = Array((line + "\n").utf8)

@@ -13,20 +13,25 @@ final class NodeServer: Sendable {
 
     /// Starts a node and waits until it is ready for streams.
     ///
-    /// - Parameter settings: Lines of its configuration file besides the addresses.
+    /// - Parameters:
+    ///   - id: Its name in the cluster.
+    ///   - server: More lines of its `server` section.
+    ///   - settings: Lines of its configuration file besides that and the addresses.
+    ///   - countsAllocations: Runs it in this program, which counts them.
     init(
-        redis: RedisServer, kafka: [String], group: String, prefix: String, settings: String = ""
+        redis: RedisServer, kafka: [String], group: String, prefix: String, id: String = "bench",
+        server: [String] = [], settings: String = "", countsAllocations: Bool = false
     ) throws(BenchmarkError) {
         let directory = try ServerProcess.temporaryDirectory("node")
         let port = try ServerProcess.freePort()
         self.port = port
         let document = """
             node:
-              id: bench
+              id: \(id)
             server:
               listen: ["127.0.0.1:\(port)"]
               loops: 1
-            redis:
+            \(server.map { "  \($0)\n" }.joined())redis:
               url: \(redis.url)
               key_prefix: \(prefix)
             kafka:
@@ -39,17 +44,17 @@ final class NodeServer: Sendable {
               enabled: false
 
             """
-        let program: String
-        let file: String
+        let command: [String]
         do {
-            program = try BuiltProgram.path()
-            file = try directory.write(document + settings, to: "node.yaml")
+            let file = try directory.write(document + settings, to: "node.yaml")
+            command =
+                countsAllocations
+                ? HelperServer.node.command([file, "\(directory.path)/allocations"])
+                : [try BuiltProgram.path(), "serve", "--config", file]
         } catch {
             throw BenchmarkError(.unavailable, "\(error)")
         }
-        process = try ServerProcess(
-            "the node", in: directory, command: [program, "serve", "--config", file]
-        ) {
+        process = try ServerProcess("the node", in: directory, command: command) {
             let answer = try? LoopbackHTTP.get("/readyz", port: port, within: .seconds(1))
             return answer?.status == 200
         }
@@ -71,15 +76,21 @@ final class NodeServer: Sendable {
     }
 
     /// How many system calls the node has made to write events; `nil` where it does not answer.
-    func writes() -> Int? {
+    func writes() -> Int? { metric("rivulet_writes_total").map { Int($0) } }
+
+    /// The sum of a metric over its labels; `nil` where the node does not answer.
+    func metric(_ name: String) -> Double? {
         guard let page = try? LoopbackHTTP.get("/metrics", port: port, within: .seconds(2)) else {
             return nil
         }
         var sum = 0.0
-        for line in page.text.split(separator: "\n") where line.hasPrefix("rivulet_writes_total") {
+        for line in page.text.split(separator: "\n") {
+            guard line.hasPrefix(name), let next = line.dropFirst(name.count).first,
+                next == "{" || next == " "
+            else { continue }
             sum += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
         }
-        return Int(sum)
+        return sum
     }
 
     private static func number(_ name: String, in text: String) -> Int? {

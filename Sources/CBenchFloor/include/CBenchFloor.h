@@ -29,3 +29,18 @@ struct benchfloor_consumed {
 int benchfloor_consume(const char *bootstrap, const char *topic, int partitions, int64_t wanted,
                        int limit_ms, struct benchfloor_consumed *result, char *error,
                        size_t error_size);
+
+// Connects to 127.0.0.1:`port` from the loopback address `source`, in host order, and returns a
+// descriptor that blocks; -errno where that fails. `receive_bytes` is SO_RCVBUF, 0 the system's.
+int benchfloor_connect(uint16_t port, uint32_t source, int receive_bytes);
+
+enum { BENCHFLOOR_GZIP = 1, BENCHFLOOR_ZSTD = 2 };
+
+// Decodes one stream under a content coding, piece by piece.
+struct benchfloor_decoder;
+struct benchfloor_decoder *benchfloor_decoder_new(int coding);
+void benchfloor_decoder_free(struct benchfloor_decoder *decoder);
+// Decodes as much of `coded` as `plain` has room for. Returns how many bytes came out and sets
+// *used to how many went in; -1 where they are not of the coding.
+long benchfloor_decode(struct benchfloor_decoder *decoder, const void *coded, size_t length,
+                       size_t *used, void *plain, size_t room);
