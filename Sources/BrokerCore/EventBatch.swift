@@ -40,11 +40,15 @@ package final class EventBatch: Sendable {
     package let isNotice: Bool
     /// True where the batch was read back from history rather than seen live.
     package let isReplay: Bool
+    /// The cursor of who has received a notice; events have IDs of their own.
+    private let noticeCursor: EventID?
+    private let account: ReplayAccount?
+    private let accountedBytes: Int
 
     /// - Parameter textRows: The rows, ascending, whose value is no JSON object.
     package init(
         firstID: EventID, count: Int, route: TopicRoute, frames: SharedBytes, frameEnds: [UInt32],
-        fields: FieldTable, textRows: [Int] = [], isReplay: Bool
+        fields: FieldTable, textRows: [Int] = [], isReplay: Bool, account: ReplayAccount? = nil
     ) {
         precondition(frameEnds.count == count * route.channels.count)
         self.firstID = firstID
@@ -56,14 +60,27 @@ package final class EventBatch: Sendable {
         self.textRows = textRows
         self.isReplay = isReplay
         isNotice = false
+        noticeCursor = nil
+        self.account = account
+        accountedBytes = frames.count + frameEnds.count * 4 + fields.memoryBytes + 256
+        account?.add(accountedBytes)
     }
+
+    deinit { account?.add(-accountedBytes) }
 
     /// A message with a place in the order of events: `id` is the cursor of who has received it.
     ///
-    /// - Parameter route: Where only subscriptions to one topic get it; their filters do not
-    ///   matter. `nil` sends it to every subscription.
-    package init(notice frame: [UInt8], id: EventID, route: TopicRoute? = nil) {
-        firstID = id
+    /// - Parameters:
+    ///   - route: Where only subscriptions to one topic get it; their filters do not matter. `nil`
+    ///     sends it to every subscription.
+    ///   - place: Where it lies, for those whose cursor is before; `nil` where that is `id`.
+    package init(
+        notice frame: [UInt8], id: EventID, route: TopicRoute? = nil, place: EventID? = nil
+    ) {
+        firstID = place ?? id
+        noticeCursor = id
+        account = nil
+        accountedBytes = 0
         count = 1
         self.route = route ?? TopicRoute(topic: "", channels: [])
         frames = SharedBytes(frame)
@@ -74,7 +91,7 @@ package final class EventBatch: Sendable {
         isNotice = true
     }
 
-    package var lastID: EventID { id(ofRow: count - 1) }
+    package var lastID: EventID { noticeCursor ?? id(ofRow: count - 1) }
 
     package func id(ofRow row: Int) -> EventID {
         EventID(milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))
@@ -202,7 +219,7 @@ package final class EventBatch: Sendable {
         sentBytes: Int
     ) -> (rest: [UInt8], cursor: EventID) {
         let bytes = bytes(in: format)
-        if isNotice { return (bytes.copy(sentBytes..<bytes.count), firstID) }
+        if isNotice { return (bytes.copy(sentBytes..<bytes.count), lastID) }
         guard let position = subscription.position(in: route), lastID > cursor else {
             return ([], cursor)
         }
@@ -231,10 +248,16 @@ package final class EventBatch: Sendable {
 package final class BatchEncoder {
     private let directory: ChannelDirectory
     private let extractor: JSONFieldExtractor
+    private let account: ReplayAccount?
     private var writer = ByteWriter(reserving: 64 * 1024)
 
-    package init(directory: ChannelDirectory, eventBytesMax: Int) throws(JSONFieldsError) {
+    /// - Parameter account: Where the memory of the batches is counted; `nil` for those that the
+    ///   hot window counts.
+    package init(
+        directory: ChannelDirectory, eventBytesMax: Int, account: ReplayAccount? = nil
+    ) throws(JSONFieldsError) {
         self.directory = directory
+        self.account = account
         extractor = try JSONFieldExtractor(
             paths: directory.fieldPaths, eventBytesMax: eventBytesMax)
     }
@@ -270,7 +293,7 @@ package final class BatchEncoder {
         return EventBatch(
             firstID: firstID, count: ranges.count, route: route,
             frames: SharedBytes(writer.bytes), frameEnds: ends, fields: fields,
-            textRows: textRows, isReplay: isReplay)
+            textRows: textRows, isReplay: isReplay, account: account)
     }
 
     private func eventName(of channel: Channel, _ fields: FieldTable, row: Int) -> String {

@@ -42,8 +42,8 @@ package enum ReplayOutcome: Sendable {
     /// Batches in the order of their IDs. They hold everything there is up to `through`, notices of
     /// gaps included.
     case page(batches: [EventBatch], through: EventID)
-    /// The cursor lies beyond `tip`, the newest ID there is: it was never given out here.
-    case unknownCursor(tip: EventID)
+    /// The cursor lies beyond `tip`, the newest ID there is, for which `reason` says why.
+    case unknownCursor(tip: EventID, reason: GapNotice.Reason)
     /// History cannot be asked at the moment; ask again later.
     case unavailable
 }

@@ -8,9 +8,11 @@ package import EventStreamWire
 ///
 /// It travels as `event: gap` with a JSON object of `from`, `to`, `reason` and, where it is known,
 /// `lost`; its `id:` is `to`, so a client that resumes after it does not meet the same gap again.
+/// Where events of other topics lie between `from` and `to`, the `id:` is `from`: a client that is
+/// cut among them has to be told again.
 package struct GapNotice: Sendable, Equatable {
     package enum Reason: String, Sendable, CaseIterable {
-        /// The Redis window has let the events go.
+        /// History has let the events go: not even the way back to Kafka's records is kept.
         case trimmed
         /// Redis has lost the events.
         case historyLost = "history_lost"
@@ -18,9 +20,17 @@ package struct GapNotice: Sendable, Equatable {
         case unreadable
         /// The connection did not read fast enough, and its channel's rule is to skip ahead.
         case slow
-        /// Kafka deleted records of a topic before any node had read them.
+        /// Kafka's retention has deleted the records.
         case retention
-        /// The cursor lies ahead of everything that was ever appended here.
+        /// Kafka's compaction has removed the records, and holds later ones of their keys.
+        case compacted
+        /// Kafka does not hold records that it held: the topic was deleted or made anew, or its
+        /// brokers have lost them.
+        case kafkaLost = "kafka_lost"
+        /// The cursor's time has not come yet, by the clock of history.
+        case futureID = "future_id"
+        /// The cursor was never given out here: it belongs to another cluster, or to events that
+        /// Redis has lost.
         case unknownID = "unknown_id"
     }
 
@@ -46,8 +56,19 @@ package struct GapNotice: Sendable, Equatable {
         EventBatch(notice: frame, id: to, route: route)
     }
 
+    /// The notice in front of events that lie between its `from` and its `to`.
+    package var batchBeforeOthers: EventBatch {
+        let next =
+            from.sequence == .max
+            ? EventID(milliseconds: from.milliseconds &+ 1, sequence: 0)
+            : EventID(milliseconds: from.milliseconds, sequence: from.sequence + 1)
+        return EventBatch(notice: frame(id: from), id: from, place: next)
+    }
+
     /// The notice as it goes on the wire.
-    var frame: [UInt8] {
+    var frame: [UInt8] { frame(id: to) }
+
+    private func frame(id: EventID) -> [UInt8] {
         var json = JSONText()
         json.object {
             $0.field("from", from.description)
@@ -56,7 +77,7 @@ package struct GapNotice: Sendable, Equatable {
             if let lost { $0.field("lost", Int64(clamping: lost)) }
         }
         var writer = ByteWriter()
-        EventStreamEncoder.append(id: to, name: "gap", data: json.text, to: &writer)
+        EventStreamEncoder.append(id: id, name: "gap", data: json.text, to: &writer)
         return writer.bytes
     }
 }

@@ -16,15 +16,23 @@ extension Hub {
         guard metrics.lagging.value > 0 else { return metrics.longestLag.set(0) }
         var longest: UInt64 = 0
         var slow: [Subscriber] = []
+        var idle: [Subscriber] = []
+        let now = clockMilliseconds
         subscribers.forEach { _, subscriber in
             guard subscriber.phase == .blocked else { return }
             let lag = lag(of: subscriber)
             longest = max(longest, lag.events)
+            if case .page = subscriber.source,
+                now - min(now, subscriber.lastWriteMilliseconds) >= Self.pageHeldMilliseconds
+            {
+                idle.append(subscriber)
+            }
             let rule = subscriber.subscriptionClass.lagRule
             guard subscriber.hasBeenLive, rule.isExceeded(events: lag.events, bytes: lag.bytes)
             else { return }
             slow.append(subscriber)
         }
+        for subscriber in idle { releasePage(subscriber) }
         metrics.longestLag.set(Int64(clamping: longest))
         for subscriber in slow where subscribers[subscriber.key] != nil {
             switch subscriber.subscriptionClass.lagRule.policy {
@@ -35,6 +43,20 @@ extension Hub {
                 finish(subscriber)
             }
         }
+    }
+
+    /// Lets go of the page of one whose socket takes nothing, keeping only the rest of what was
+    /// begun: pages are the memory that others wait for. It asks again when it can go on.
+    private func releasePage(_ subscriber: Subscriber) {
+        if subscriber.sentBytes > 0, let batch = batch(of: subscriber, steps: 0) {
+            let (rest, cursor) = subscriber.subscriptionClass.remainder(
+                batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
+            subscriber.preamble += rest
+            subscriber.cursor = cursor
+        }
+        subscriber.sentBytes = 0
+        subscriber.held = nil
+        subscriber.source = .unseated
     }
 
     /// How far a subscriber is behind. Bytes behind the window are not known and not counted.
@@ -60,6 +82,7 @@ extension Hub {
         let to = window.cursor(before: pushedOrdinal)
         guard to > from else { return }
         let notice = GapNotice(from: from, to: to, reason: .slow)
+        gaps?.add(notice)
         subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
         place(subscriber, before: pushedOrdinal)
         metrics.lagSkips.add()

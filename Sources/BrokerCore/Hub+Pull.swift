@@ -117,12 +117,13 @@ extension Hub {
                 // own to say about it (it was emptied): the client is told, and goes on.
                 let notice = GapNotice(
                     from: subscriber.cursor, to: window.coveredAfter, reason: .historyLost)
+                gaps?.add(notice)
                 subscriber.source = .page(
                     [notice.batch], index: 0, through: window.coveredAfter)
             }
             pull(subscriber)
-        case .unknownCursor(let tip):
-            let notice = GapNotice(from: subscriber.cursor, to: tip, reason: .unknownID)
+        case .unknownCursor(let tip, let reason):
+            let notice = GapNotice(from: subscriber.cursor, to: tip, reason: reason)
             subscriber.source = .page([notice.batch], index: 0, through: tip)
             // The cursor goes back: what it said was never true here.
             subscriber.cursor = .zero

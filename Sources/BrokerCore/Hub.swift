@@ -51,6 +51,7 @@ package final class Hub: EndOfTurnWork {
     let loop: EventLoop
     private let settings: Settings
     let replay: any ReplaySource
+    let gaps: GapMetrics?
     var random: any RandomNumberGenerator
     var window: HotWindow
     private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
@@ -80,16 +81,20 @@ package final class Hub: EndOfTurnWork {
     /// all sockets in one instant.
     private static let sweepShares: UInt32 = 64
     static let lagCheckInterval: Duration = .milliseconds(250)
+    /// How long a page of history may wait for a socket that takes nothing.
+    static let pageHeldMilliseconds: UInt64 = 1000
     private static let heartbeat = Array(":\n".utf8)
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
     package init(
         loop: EventLoop, settings: Settings, replay: any ReplaySource, startingAfter: EventID,
+        gaps: GapMetrics? = nil,
         random: any RandomNumberGenerator = SystemRandomNumberGenerator()
     ) {
         self.loop = loop
         self.settings = settings
         self.replay = replay
+        self.gaps = gaps
         self.random = random
         pacing = PassPacing(waitMax: settings.batchWait)
         window = HotWindow(bytesMax: settings.windowBytes, startingAfter: startingAfter)

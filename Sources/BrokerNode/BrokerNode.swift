@@ -55,6 +55,7 @@ package final class BrokerNode {
         let connections: [RedisConnection]
         var tail: HistoryTail?
         var replay: HistoryReplay?
+        var readers: KafkaPageReaders?
         var watch: LoopTimer?
 
         init(connections: [RedisConnection]) { self.connections = connections }
@@ -239,13 +240,18 @@ package final class BrokerNode {
     ) throws(JSONFieldsError) {
         let keys = HistoryKeys(prefix: context.configuration.redis.keyPrefix)
         let limits = context.configuration.limits
+        let account = ReplayAccount()
+        let readers = KafkaPageReaders(
+            count: limits.replayReaders, pageBytes: limits.replayPageBytes,
+            equipment: context.replayEquipment(account), log: log.named("replay"))
+        parts.readers = readers
         let replay = HistoryReplay(
             loop: loop, connection: parts.connections[2], keys: keys,
             directory: context.directory,
             encoder: try BatchEncoder(
-                directory: context.directory, eventBytesMax: limits.eventBytes),
-            pageBytes: limits.replayPageBytes, concurrentReads: limits.concurrentReplays,
-            metrics: context.replayMetrics, log: log.named("replay"),
+                directory: context.directory, eventBytesMax: limits.eventBytes, account: account),
+            readers: readers, account: account, limits: context.replayLimits,
+            metrics: context.replayMetrics, gaps: context.gapMetrics, log: log.named("replay"),
             knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] })
         let tail = HistoryTail(
             loop: loop,
@@ -253,7 +259,7 @@ package final class BrokerNode {
             keys: keys, directory: context.directory,
             encoder: try BatchEncoder(
                 directory: context.directory, eventBytesMax: limits.eventBytes),
-            metrics: context.tailMetrics, log: log.named("tail"),
+            metrics: context.tailMetrics, gaps: context.gapMetrics, log: log.named("tail"),
             began: { tip in
                 for shard in shards {
                     shard.loop.post { shard.value.begin(after: tip, replay: replay) }
@@ -372,6 +378,7 @@ package final class BrokerNode {
         if let tailParts {
             tailLoop.answer {
                 tailParts.value.watch = nil
+                tailParts.value.readers?.stop(within: .seconds(1))
                 for connection in tailParts.value.connections { connection.stop() }
             }
         }

@@ -31,6 +31,7 @@ final class NodeContext: Sendable {
     let ingestMetrics: IngestMetrics
     let tailMetrics: TailMetrics
     let replayMetrics: ReplayMetrics
+    let gapMetrics: GapMetrics
     let redisMetrics: RedisMetrics
     let webSocketMetrics: WebSocketMetrics
     private let hubs = Lock<[HubMetrics]>([])
@@ -48,6 +49,7 @@ final class NodeContext: Sendable {
         ingestMetrics = IngestMetrics(in: registry)
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
+        gapMetrics = GapMetrics(in: registry)
         redisMetrics = RedisMetrics(in: registry)
         webSocketMetrics = WebSocketMetrics(in: registry)
         budget = ConnectionBudget(limit: connectionsMax)
@@ -217,7 +219,30 @@ extension NodeContext {
         let history = configuration.history
         return HistoryRetention(
             windowEvents: history.windowEvents, windowAge: history.windowAge,
-            indexAge: history.indexAge)
+            indexAge: history.indexAge, indexBatches: history.indexBatches)
+    }
+
+    var replayLimits: HistoryReplay.Limits {
+        let limits = configuration.limits
+        return HistoryReplay.Limits(
+            pageBytes: limits.replayPageBytes, concurrentReads: limits.concurrentReplays,
+            heldBytes: limits.replayBytes, kafkaBytesPerSecond: limits.replayRate)
+    }
+
+    /// What each reader of old events is furnished with.
+    func replayEquipment(_ account: ReplayAccount) -> KafkaPageReaders.Equipment {
+        let settings = kafkaSettings
+        let directory = directory
+        let eventBytesMax = configuration.limits.eventBytes
+        let log = log.named("replay")
+        return .init(
+            source: { () throws(KafkaError) in
+                try KafkaRecordSource(settings: settings, log: log)
+            },
+            encoder: {
+                try? BatchEncoder(
+                    directory: directory, eventBytesMax: eventBytesMax, account: account)
+            })
     }
 
     var ingestSettings: IngestSettings {

@@ -63,7 +63,8 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     func begin(after tip: EventID, replay: any ReplaySource) {
         guard hub == nil, let reader = clientMessageReader() else { return }
         let hub = Hub(
-            loop: loop, settings: context.hubSettings, replay: replay, startingAfter: tip)
+            loop: loop, settings: context.hubSettings, replay: replay, startingAfter: tip,
+            gaps: context.gapMetrics)
         self.hub = hub
         context.register(hub.metrics, loop: loop.name)
         hub.start()

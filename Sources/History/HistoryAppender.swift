@@ -11,8 +11,13 @@ package struct HistoryRetention: Sendable {
     package var windowEvents: Int
     package var windowAge: Duration
     package var indexAge: Duration
+    /// Batches of one topic in its index.
+    package var indexBatches: Int
 
-    package init(windowEvents: Int, windowAge: Duration, indexAge: Duration) {
+    package init(
+        windowEvents: Int, windowAge: Duration, indexAge: Duration, indexBatches: Int = 1_000_000
+    ) {
+        self.indexBatches = indexBatches
         self.windowEvents = windowEvents
         self.windowAge = windowAge
         self.indexAge = indexAge
@@ -28,6 +33,7 @@ package final class HistoryAppender {
     private let windowEvents: Int
     private let windowMilliseconds: Int64
     private let indexMilliseconds: Int64
+    private let indexBatches: Int
 
     package init(connection: RedisConnection, keys: HistoryKeys, retention: HistoryRetention) {
         self.connection = connection
@@ -35,6 +41,7 @@ package final class HistoryAppender {
         windowEvents = retention.windowEvents
         windowMilliseconds = max(1, retention.windowAge.wholeMilliseconds)
         indexMilliseconds = max(1, retention.indexAge.wholeMilliseconds)
+        indexBatches = max(1, retention.indexBatches)
     }
 
     /// Appends one batch. After a failure it may be sent again as it is, by anybody.
@@ -61,6 +68,7 @@ package final class HistoryAppender {
         command.append(indexMilliseconds)
         command.append(request.sparseOffsets)
         command.append(request.loss?.text ?? "")
+        command.append(indexBatches)
         connection.send(command) { result in
             switch result {
             case .failure(let error): completion(.failure(error))

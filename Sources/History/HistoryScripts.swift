@@ -72,9 +72,23 @@ package enum HistoryScripts {
             if moved then
               local fms, fn = string.match(floorid, '^(%d+)-(%d+)$')
               redis.call('XTRIM', KEYS[2], 'MINID', string.format('%s-%.0f', fms, tonumber(fn) + 1))
-              -- Never beyond the floor: what the window still holds is counted by the index.
-              local cut = math.min(now - tonumber(ARGV[10]), tonumber(fms))
-              redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', cut))
+              -- The index, by age and by number. Never up to the floor: what the window still
+              -- holds is counted by the index, and the floor's own entry says that it is whole.
+              local cut, surplus = now - tonumber(ARGV[10]), redis.call('XLEN', KEYS[3]) - tonumber(ARGV[13])
+              local function isPast(entry, place)
+                return place <= surplus or tonumber(string.match(entry[1], '^%d+')) < cut
+              end
+              local first = redis.call('XRANGE', KEYS[3], '-', '(' .. floorid, 'COUNT', 1)[1]
+              if first and isPast(first, 1) then
+                local last
+                for place, entry in ipairs(redis.call('XRANGE', KEYS[3], '-', '(' .. floorid, 'COUNT', 64)) do
+                  if not isPast(entry, place) then break end
+                  last = entry[1]
+                end
+                local lms, ln = string.match(last, '^(%d+)-(%d+)$')
+                redis.call('XTRIM', KEYS[3], 'MINID', string.format('%s-%.0f', lms, tonumber(ln) + 1))
+                redis.call('HSET', KEYS[5], 'index', last)
+              end
             end
             return {3, ms, n}
             """)
@@ -87,42 +101,85 @@ package enum HistoryScripts {
             return {seq[1] or '0', seq[2] or '0', redis.call('SMEMBERS', KEYS[2])}
             """)
 
-    /// One page of the window after a cursor: for each topic the entries, whether more follow, and
-    /// the floor where it lies after the cursor, which says that events in between are gone.
+    /// One page after a cursor: for each topic the floor where it lies after the cursor, whether
+    /// more entries follow, the entries, and what kind they are: 0 of the window, 1 of the index;
+    /// then the newest entry of the index that it let go, and the entry of the index at or before
+    /// the cursor.
     ///
-    /// The budget is for each topic; the entry that reaches it is the last one, so a page is no
-    /// larger than the budget and one entry a topic. Nothing follows a cursor beyond the tip, and
-    /// Redis would refuse the largest of all IDs as a start.
+    /// A topic whose floor lies after the cursor is served from its index, up to the floor; where
+    /// the first of those parts ends, the page ends. The others are served from their window. The
+    /// budget of bytes is for each topic and the entry that reaches it is the last one, so a page
+    /// is no larger than the budget and one entry a topic; of the index it is a number of events.
+    /// Nothing follows a cursor beyond the tip, and Redis would refuse the largest of all IDs as a
+    /// start.
     package static let page = RedisScript(
         name: "page",
         body: """
             local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
+            local time = redis.call('TIME')
             local ms, n = tonumber(ARGV[1]), tonumber(ARGV[2])
-            local budget = tonumber(ARGV[3])
-            local reply = {seq[1] or '0', seq[2] or '0'}
+            local budget, most = tonumber(ARGV[3]), tonumber(ARGV[4])
+            local reply = {seq[1] or '0', seq[2] or '0', time[1] .. string.format('%03d', math.floor(time[2] / 1000))}
             local tipms, tipn = tonumber(reply[1]), tonumber(reply[2])
             local beyond = ms > tipms or (ms == tipms and n >= tipn)
-            for key = 2, #KEYS, 2 do
-              local floor = redis.call('HGET', KEYS[key + 1], 'id') or '0-0'
-              local fms, fn = string.match(floor, '^(%d+)-(%d+)$')
-              fms, fn = tonumber(fms), tonumber(fn)
-              if fms < ms or (fms == ms and fn <= n) then floor = '' end
-              local entries, bytes, more = {}, 0, 1
-              local start = '(' .. ARGV[1] .. '-' .. ARGV[2]
-              if beyond then more, bytes = 0, budget end
-              while bytes < budget do
-                local got = redis.call('XRANGE', KEYS[key], start, '+', 'COUNT', 16)
-                local taken = 0
-                for _, entry in ipairs(got) do
-                  if bytes >= budget then break end
-                  taken = taken + 1
-                  entries[#entries + 1] = entry
-                  bytes = bytes + #(entry[2][8] or '') + 64
-                  start = '(' .. entry[1]
+            local start = '(' .. ARGV[1] .. '-' .. ARGV[2]
+            local function parse(id)
+              local a, b = string.match(id, '^(%d+)-(%d+)$')
+              return tonumber(a), tonumber(b)
+            end
+            local parts, stop, stopms, stopn = {}, '+', nil, nil
+            for key = 2, #KEYS, 3 do
+              local mark = redis.call('HMGET', KEYS[key + 1], 'id', 'index')
+              local floor, indexfloor = mark[1] or '0-0', mark[2] or '0-0'
+              local fms, fn = parse(floor)
+              if not beyond and (fms > ms or (fms == ms and fn > n)) then
+                local entries, events, more, from = {}, 0, 1, start
+                while events < most do
+                  local got = redis.call('XRANGE', KEYS[key + 2], from, floor, 'COUNT', 64)
+                  local taken = 0
+                  for _, entry in ipairs(got) do
+                    if events >= most then break end
+                    taken = taken + 1
+                    entries[#entries + 1] = entry
+                    events = events + (tonumber(entry[2][6] or '1') or 1)
+                    from = '(' .. entry[1]
+                  end
+                  if taken == #got and taken < 64 then more = 0 break end
                 end
-                if taken == #got and taken < 16 then more = 0 break end
+                local last = floor
+                if more == 1 then last = entries[#entries][1] end
+                local lms, ln = parse(last)
+                if not stopms or lms < stopms or (lms == stopms and ln < stopn) then
+                  stop, stopms, stopn = last, lms, ln
+                end
+                parts[key] = {floor, more, entries, 1, indexfloor}
               end
-              reply[#reply + 1] = {floor, more, entries}
+            end
+            for key = 2, #KEYS, 3 do
+              if not parts[key] then
+                local entries, bytes, more, from = {}, 0, 1, start
+                if beyond then more, bytes = 0, budget end
+                while bytes < budget do
+                  local got = redis.call('XRANGE', KEYS[key], from, stop, 'COUNT', 16)
+                  local taken = 0
+                  for _, entry in ipairs(got) do
+                    if bytes >= budget then break end
+                    taken = taken + 1
+                    entries[#entries + 1] = entry
+                    bytes = bytes + #(entry[2][8] or '') + 64
+                    from = '(' .. entry[1]
+                  end
+                  if taken == #got and taken < 16 then more = 0 break end
+                end
+                parts[key] = {'', more, entries, 0, ''}
+              end
+              local before = ''
+              if not beyond and n > 0 and n < 9e15 then
+                local at = redis.call('XREVRANGE', KEYS[key + 2], ARGV[1] .. '-' .. ARGV[2], '-', 'COUNT', 1)[1]
+                if at then before = at[1] end
+              end
+              parts[key][6] = before
+              reply[#reply + 1] = parts[key]
             end
             return reply
             """)

@@ -74,6 +74,7 @@ package final class HistoryTail {
     private let directory: ChannelDirectory
     private let encoder: BatchEncoder
     private let metrics: TailMetrics
+    private let gaps: GapMetrics?
     private let log: Logger
     private let began: (EventID) -> Void
     private let deliver: ([EventBatch]) -> Void
@@ -96,7 +97,7 @@ package final class HistoryTail {
     ///   - deliver: Called with batches in the order of their IDs.
     package init(
         loop: EventLoop, connections: Connections, keys: HistoryKeys, directory: ChannelDirectory,
-        encoder: BatchEncoder, metrics: TailMetrics, log: Logger,
+        encoder: BatchEncoder, metrics: TailMetrics, gaps: GapMetrics? = nil, log: Logger,
         began: @escaping (EventID) -> Void, deliver: @escaping ([EventBatch]) -> Void
     ) {
         self.loop = loop
@@ -105,6 +106,7 @@ package final class HistoryTail {
         self.directory = directory
         self.encoder = encoder
         self.metrics = metrics
+        self.gaps = gaps
         self.log = log
         self.began = began
         self.deliver = deliver
@@ -264,7 +266,13 @@ package final class HistoryTail {
         guard let lastID = try? EventID.parse(item[0].bytes) else { return nil }
         positions[topic] = lastID
         let window = WindowEntry(item)
-        if window?.loss != nil { metrics.losses.add() }
+        if let loss = window?.loss {
+            metrics.losses.add()
+            _ = counted(
+                GapNotice(
+                    from: lastID, to: lastID, reason: .retention, lost: UInt64(clamping: loss.lost))
+            )
+        }
         guard let window else {
             metrics.unreadable.add()
             log.error(
@@ -276,11 +284,17 @@ package final class HistoryTail {
             isReplay: false
         ) { error in
             metrics.unreadable.add()
+            _ = counted(GapNotice(from: lastID, to: lastID, reason: .unreadable))
             log.error(
                 "a history entry cannot be read", LogField("topic", topic), LogField("id", lastID),
                 LogField("error", error))
         }
         return .init(lastID: lastID, count: window.count, payload: batch)
+    }
+
+    private func counted(_ notice: GapNotice) -> GapNotice {
+        gaps?.add(notice)
+        return notice
     }
 
     private func pass(on outputs: [TailMerge<EventBatch?>.Output]) {
@@ -301,14 +315,15 @@ package final class HistoryTail {
                 log.error(
                     "history no longer holds what this node had to read",
                     LogField("from", from), LogField("to", to))
-                batches.append(GapNotice(from: from, to: to, reason: .trimmed).batch)
+                batches.append(counted(GapNotice(from: from, to: to, reason: .trimmed)).batch)
             case .regressed(let from, let to):
                 metrics.regressions.add()
                 log.error(
                     "Redis has lost its newest events; they are appended again under new IDs",
                     LogField("from", from), LogField("to", to))
                 // Clients are told: what they have stays right, what follows may repeat some of it.
-                batches.append(GapNotice(from: from, to: max(from, to), reason: .historyLost).batch)
+                let notice = GapNotice(from: from, to: max(from, to), reason: .historyLost)
+                batches.append(counted(notice).batch)
             }
         }
         if !batches.isEmpty { deliver(batches) }

@@ -30,6 +30,15 @@ struct WindowEntry {
         self.count = count
     }
 
+    /// A batch as it lies in the window, whose bytes came from elsewhere.
+    init(lastID: EventID, base: Int64, count: Int) {
+        precondition(count > 0 && UInt64(count) <= lastID.sequence)
+        self.lastID = lastID
+        self.base = base
+        self.count = count
+        loss = nil
+    }
+
     var firstID: EventID {
         EventID(
             milliseconds: lastID.milliseconds, sequence: lastID.sequence - UInt64(count) + 1)

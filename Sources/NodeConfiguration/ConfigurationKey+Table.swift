@@ -98,7 +98,19 @@ extension Configuration {
             "What one replay reads ahead of its client at a time."),
         .integer(
             "limits.concurrent_replays", \.limits.concurrentReplays, 1...4096,
-            "Replays from Redis and Kafka that run at once; the others wait their turn."),
+            "Replays from Redis that run at once; the others wait their turn."),
+        .integer(
+            "limits.replay_readers", \.limits.replayReaders, 1...32,
+            "Replays from Kafka that run at once, each on a thread of low priority with a Kafka "
+                + "client of its own."),
+        .bytes(
+            "limits.replay_bytes", \.limits.replayBytes, 4 << 20...64 << 30,
+            "Memory of the pages of history that clients are being sent or that are kept for "
+                + "others; beyond it, requests wait."),
+        .bytes(
+            "limits.replay_rate", \.limits.replayRate, 0...64 << 30,
+            "Bytes of records a second that the node reads back from Kafka, so that a replay "
+                + "leaves the network and the processors to live events; 0 is no limit."),
         .integer(
             "limits.lag_events", \.limits.lagEvents, 0...1_000_000_000,
             "Events that a connection which was live may fall behind before `limits.lag_policy` "
@@ -183,6 +195,10 @@ extension Configuration {
         .duration(
             "history.index_age", \.history.indexAge, .seconds(1) ... .seconds(365 * 86_400),
             "How long the way back to Kafka's records is kept; at least `history.window_age`."),
+        .integer(
+            "history.index_batches", \.history.indexBatches, 1000...1_000_000_000,
+            "Batches per topic whose way back to Kafka is kept at most, each about 32 bytes of "
+                + "Redis' memory."),
         .integer(
             "history.batch_events", \.history.batchEvents, 1...10_000,
             "Events of one append at most, which bounds how long Redis is busy with it."),

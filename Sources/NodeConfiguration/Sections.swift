@@ -88,8 +88,15 @@ package struct LimitsSection: Sendable, Equatable {
     package var hotWindowBytes = 64 << 20
     /// What a replay reads ahead of its client at a time.
     package var replayPageBytes = 512 << 10
-    /// Replays from Redis and Kafka that run at once.
+    /// Replays from Redis that run at once.
     package var concurrentReplays = 64
+    /// Replays from Kafka that run at once, each on a thread.
+    package var replayReaders = 2
+    /// Memory of the pages that clients are being sent, and of those kept for others.
+    package var replayBytes = 64 << 20
+    /// Bytes of records a second that are read back from Kafka; 0 is no limit. About 200,000
+    /// events of 300 bytes: half of what one core encodes, and half of a gigabit.
+    package var replayRate = 64 << 20
     /// Events a connection may lag before it is closed; 0 is no limit.
     package var lagEvents = 1000
     /// 0 is no limit.
@@ -153,6 +160,8 @@ package struct HistorySection: Sendable, Equatable {
     package var windowAge: Duration = .seconds(3600)
     /// How long the way back to Kafka's records is kept; at least ``windowAge``.
     package var indexAge: Duration = .seconds(7 * 86_400)
+    /// Batches per topic whose place in Kafka is kept.
+    package var indexBatches = 1_000_000
     package var batchEvents = 500
     package var batchBytes = 256 << 10
 

@@ -88,7 +88,7 @@ final class MemoryHistory: ReplaySource {
                 state.requests += 1
                 if state.isAway { return .unavailable }
                 let tip = state.batches.last?.lastID ?? .zero
-                if cursor > tip { return .unknownCursor(tip: tip) }
+                if cursor > tip { return .unknownCursor(tip: tip, reason: .unknownID) }
                 let found = state.batches.filter { $0.lastID > cursor }.prefix(pageBatches)
                 return .page(batches: Array(found), through: found.last?.lastID ?? tip)
             })

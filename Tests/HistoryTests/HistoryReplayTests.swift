@@ -14,20 +14,34 @@ import Testing
 @testable import History
 
 /// The replay of one node.
-private final class ReplayBench: Sendable {
+final class ReplayBench: Sendable {
     let loop: EventLoop
     let directory: ChannelDirectory
     let replay: HistoryReplay
     let metrics: ReplayMetrics
+    let gaps: GapMetrics
+    let account = ReplayAccount()
+    let readers: KafkaPageReaders
     private let connection: LoopBound<RedisConnection>
 
     init(
         _ server: RedisServerProcess, _ keys: HistoryKeys, pageBytes: Int = 1 << 20,
-        concurrentReads: Int = 4, replyBytesMax: Int = 64 << 20
+        concurrentReads: Int = 4, replyBytesMax: Int = 64 << 20, kafka: FakeKafka = FakeKafka(),
+        readers readerCount: Int = 2, heldBytes: Int = 64 << 20
     ) throws {
         loop = try EventLoop(name: "replay")
         directory = try .forTests()
         metrics = ReplayMetrics(in: MetricsRegistry())
+        gaps = GapMetrics(in: MetricsRegistry())
+        let (directory, account) = (directory, account)
+        readers = KafkaPageReaders(
+            count: readerCount, pageBytes: pageBytes,
+            equipment: .init(
+                source: { FakeRecordSource(kafka) },
+                encoder: {
+                    try? BatchEncoder(
+                        directory: directory, eventBytesMax: 1 << 20, account: account)
+                }), log: .silent)
         var settings = RedisSettings(server)
         settings.replyBytesMax = replyBytesMax
         let redis = RedisConnection(
@@ -35,8 +49,12 @@ private final class ReplayBench: Sendable {
             log: .silent)
         replay = HistoryReplay(
             loop: loop, connection: redis, keys: keys, directory: directory,
-            encoder: try BatchEncoder(directory: directory, eventBytesMax: 1 << 20),
-            pageBytes: pageBytes, concurrentReads: concurrentReads, metrics: metrics, log: .silent,
+            encoder: try BatchEncoder(
+                directory: directory, eventBytesMax: 1 << 20, account: account),
+            readers: readers, account: account,
+            limits: .init(
+                pageBytes: pageBytes, concurrentReads: concurrentReads, heldBytes: heldBytes),
+            metrics: metrics, gaps: gaps, log: .silent,
             knownTopics: { ["a", "b", "c"] })
         connection = LoopBound(redis, on: loop)
         loop.start()
@@ -45,6 +63,7 @@ private final class ReplayBench: Sendable {
 
     deinit {
         stop()
+        readers.stop(within: .seconds(20))
         loop.stop()
         _ = loop.join(within: .seconds(20))
     }
@@ -154,7 +173,6 @@ struct HistoryReplayTests {
         let right = try bench.directory.subscription("right")
         let others = try bench.readAll(right, after: .zero, to: tip).received
         #expect(others.map(\.event) == ["e", "e"])
-        #expect(bench.metrics.losses.value == 1)
     }
 
     /// Appends batches of random sizes to random topics; returns what is in the windows then.
@@ -204,8 +222,7 @@ struct HistoryReplayTests {
             #expect(try read(right) == wanted(history, "b", "c", after: cursor))
             #expect(try read(.everything) == wanted(history, "a", "b", "c", after: cursor))
         }
-        #expect(bench.metrics.gaps.value == 0)
-        #expect(bench.metrics.unknownCursors.value == 0)
+        for reason in GapNotice.Reason.allCases { #expect(bench.gaps.count(reason) == 0) }
     }
 
     @Test("a time is a cursor: what follows is all that is later than its millisecond")
@@ -251,11 +268,12 @@ struct HistoryReplayTests {
             milliseconds: step.milliseconds == 1 ? tip.milliseconds : step.milliseconds,
             sequence: step.milliseconds == 1 ? tip.sequence + 1 : step.sequence)
         let outcome = try bench.page(.everything, after: cursor)
-        guard case .unknownCursor(tip) = outcome else {
+        guard case .unknownCursor(tip, let reason) = outcome else {
             Issue.record("\(outcome)")
             return
         }
-        #expect(bench.metrics.unknownCursors.value == 1)
+        #expect(reason == (step.milliseconds == 1 ? .unknownID : .futureID))
+        #expect(bench.gaps.count(reason) == 1)
     }
 
     @Test("any cursor is unknown to a history that was emptied")
@@ -263,7 +281,7 @@ struct HistoryReplayTests {
         let bench = try ReplayBench(server, keys)
         let cursor = EventID(milliseconds: 1_763_683_200_123, sequence: 77)
         let outcome = try bench.page(.everything, after: cursor)
-        guard case .unknownCursor(.zero) = outcome else {
+        guard case .unknownCursor(.zero, .unknownID) = outcome else {
             Issue.record("\(outcome)")
             return
         }
@@ -305,51 +323,6 @@ struct HistoryReplayTests {
         let left = try bench.directory.subscription("left")
         let read = try bench.readAll(left, after: .zero, to: try tip())
         #expect(read.received == wanted(history, "a", "b", after: .zero))
-    }
-
-    @Test("what the window let go is told as a gap", arguments: [1 << 20, 1])
-    func floors(pageBytes: Int) throws {
-        var random = SplitMix(seed: 5)
-        let small = HistoryRetention(
-            windowEvents: 40, windowAge: .seconds(3600), indexAge: .seconds(7200))
-        _ = try fill(&random, batches: 12, padding: 900)
-        let history = try fill(
-            &random, batches: 120, padding: 900, retention: small, of: ["a", "b"], from: 1000)
-        func floor(_ topic: String) throws -> EventID {
-            try EventID.parse(
-                link.send(RedisCommand("HGET").add(keys.floor(topic)).add("id")).text)
-        }
-        let (floorA, floorB, tip) = try (floor("a"), floor("b"), tip())
-        #expect(floorA != floorB)
-        // The index knows the IDs of what is gone.
-        let all = try ["a", "b"].flatMap { try link.index($0, keys) }.flatMap(\.ids).sorted()
-        let lost = Set(all).subtracting(history.flatMap(\.received).map(\.id))
-        let bench = try ReplayBench(server, keys, pageBytes: pageBytes)
-        let left = try bench.directory.subscription("left")
-        let last = max(floorA, floorB)
-        #expect(lost.max() == last)
-        for cursor in [.zero] + all {
-            let told = bench.metrics.gaps.value
-            let read = try bench.readAll(left, after: cursor, to: tip)
-            let gaps = try read.received.filter(\.isGap).map { try $0.gap() }
-            #expect(
-                read.received.filter { !$0.isGap }
-                    == wanted(history, "a", "b", after: cursor))
-            #expect(gaps.isEmpty == (cursor >= last))
-            #expect(bench.metrics.gaps.value - told == UInt64(gaps.count))
-            if let end = gaps.last { #expect(end.to == last) }
-            if pageBytes > 1, cursor < last {
-                #expect(gaps == [GapNotice(from: cursor, to: last, reason: .trimmed)])
-            }
-            for id in lost where id > cursor {
-                let isTold = gaps.contains { $0.from < id && id <= $0.to }
-                #expect(isTold, "\(id) is missing without a word after \(cursor)")
-            }
-        }
-        // A channel whose topics lost nothing hears nothing.
-        let whole = try bench.directory.subscription("right")
-        let read = try bench.readAll(whole, after: floorB, to: tip)
-        #expect(read.received.filter(\.isGap).isEmpty)
     }
 
     @Test("an entry that cannot be read is told as a gap, and what follows it is there")
