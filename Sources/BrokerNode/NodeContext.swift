@@ -212,6 +212,8 @@ extension NodeContext {
         group.heartbeatInterval = kafka.heartbeatInterval
         group.fetchWaitMax = kafka.fetchWaitMax
         group.metadataRefresh = kafka.metadataRefresh
+        // Half of it waits as Kafka sent it, half in the batches for Redis.
+        group.queuedBytesMax = configuration.limits.ingestBytes / 2
         return group
     }
 
@@ -255,7 +257,8 @@ extension NodeContext {
             eventBytesMax: configuration.limits.eventBytes,
             deadLetterTopic: configuration.kafka.deadLetterTopic,
             startsAtEnd: configuration.kafka.autoOffsetReset == .latest,
-            eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)))
+            eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)),
+            heldBytesMax: configuration.limits.ingestBytes / 2)
     }
 }
 

@@ -101,11 +101,26 @@ package final class HistoryAppender {
         }
     }
 
-    /// The high-water offsets of some partitions of one topic; `nil` where there is none.
+    /// What history knows of the partitions of one topic.
+    package struct HighWaters: Sendable, Equatable {
+        /// The marks of those that were asked for; `nil` where there is none.
+        package var ofPartitions: [Int64?]
+        /// True where any partition of the topic has a mark.
+        package var topicIsKnown: Bool
+    }
+
+    /// The high-water offsets of some partitions of one topic.
     package func highWaters(
         of topic: String, partitions: [Int32],
-        _ completion: @escaping (Result<[Int64?], RedisError>) -> Void
+        _ completion: @escaping (Result<HighWaters, RedisError>) -> Void
     ) {
+        var count = RedisCommand("HLEN")
+        count.append(keys.highWater(topic))
+        // Commands are answered in their order; where this one fails the next one does too.
+        var topicIsKnown = false
+        connection.send(count) { result in
+            if case .success(let reply) = result { topicIsKnown = (reply.integer ?? 0) > 0 }
+        }
         var command = RedisCommand("HMGET")
         command.append(keys.highWater(topic))
         for partition in partitions { command.append(partition) }
@@ -127,7 +142,8 @@ package final class HistoryAppender {
                     }
                     marks.append(mark)
                 }
-                completion(.success(marks))
+                completion(
+                    .success(HighWaters(ofPartitions: marks, topicIsKnown: topicIsKnown)))
             }
         }
     }

@@ -33,7 +33,10 @@ extension Ingest {
                 answers.outstanding -= 1
                 switch result {
                 case .success(let marks):
-                    for (member, mark) in zip(members, marks) { answers.marks[member] = mark }
+                    for (member, mark) in zip(members, marks.ofPartitions) {
+                        answers.marks[member] = mark
+                    }
+                    if marks.topicIsKnown { answers.knownTopics.insert(topic) }
                 case .failure(let error):
                     answers.hasFailed = true
                     log.warning(
@@ -52,20 +55,60 @@ extension Ingest {
             loop.schedule(startRetryTimer, after: .milliseconds(200))
             return
         }
+        let unknown = partitions.filter { (answers.marks[$0] ?? nil) == nil }
+        guard unknown.isEmpty || !answers.starts.isEmpty else {
+            return findStarts(of: unknown, answers, for: partitions)
+        }
         awaitingStart = nil
         var positions: [(TopicPartition, KafkaOffset)] = []
         for partition in partitions {
             let mark = answers.marks[partition] ?? nil
-            begin(partition, highWater: mark)
-            positions.append((partition, mark.map { .at($0 + 1) } ?? .committed))
+            let start = answers.starts[partition] ?? PartitionStart(offset: (mark ?? -1) + 1)
+            begin(partition, highWater: mark, start)
+            positions.append((partition, .at(start.offset)))
         }
         consumer.completeAssignment(positions)
+        dispatch()
         lastError = nil
         pauseIfPaused(partitions)
         partitionsChanged()
         log.info(
             "reading partitions", LogField("added", partitions.count),
             LogField("partitions", slots.count))
+    }
+
+    /// Finds where partitions start that history knows nothing of. Asked of Kafka here and not left
+    /// to librdkafka, because only who knows where a partition was to start can tell what is
+    /// missing before its first record.
+    private func findStarts(
+        of unknown: [TopicPartition], _ answers: StartAnswers, for partitions: [TopicPartition]
+    ) {
+        let bound = LoopBound((self, answers), on: loop)
+        let loop = loop
+        consumer?.queryStarts(of: unknown, within: .seconds(5)) { result in
+            loop.post {
+                let (ingest, answers) = bound.value
+                guard ingest.awaitingStart == partitions else { return }
+                switch result {
+                case .success(let found):
+                    for partition in unknown {
+                        guard let known = found[partition] else { continue }
+                        // A partition that a known topic has grown is read whole: what it holds
+                        // was written while this group was reading the topic.
+                        let isNew = !answers.knownTopics.contains(partition.topic)
+                        answers.starts[partition] = .init(
+                            known, startsAtEnd: ingest.settings.startsAtEnd && isNew)
+                    }
+                    answers.hasFailed = answers.starts.count < unknown.count
+                case .failure(let error):
+                    answers.hasFailed = true
+                    ingest.log.warning(
+                        "cannot find out where partitions start; asking again",
+                        LogField("partitions", unknown.count), LogField("error", error))
+                }
+                ingest.startsFound(answers, for: partitions)
+            }
+        }
     }
 
     /// The group takes partitions. What was collected of them is dropped: their next owner reads
@@ -80,11 +123,6 @@ extension Ingest {
         log.info(
             lost ? "partitions were lost" : "partitions were handed over",
             LogField("removed", partitions.count), LogField("partitions", slots.count))
-    }
-
-    /// Neither history nor the group knows the partition.
-    func positionMissing(_ partition: TopicPartition) {
-        consumer?.reposition(partition, to: settings.startsAtEnd ? .end : .beginning)
     }
 
     /// The partition ends before the high-water offset: it is another topic under the same name.
@@ -119,7 +157,7 @@ extension Ingest {
                 loop.schedule(timer, after: .seconds(1))
                 return
             }
-            let mark = marks[0]
+            let mark = marks.ofPartitions[0]
             restart(slot, at: (mark ?? -1) + 1, highWater: mark ?? -1)
             consumer?.reposition(partition, to: mark.map { .at($0 + 1) } ?? .beginning)
         }
@@ -130,6 +168,10 @@ extension Ingest {
 private final class StartAnswers {
     var outstanding: Int
     var marks: [TopicPartition: Int64?] = [:]
+    /// Topics of which history knows some partition.
+    var knownTopics: Set<String> = []
+    /// Of partitions without a mark.
+    var starts: [TopicPartition: PartitionStart] = [:]
     var hasFailed = false
 
     init(outstanding: Int) { self.outstanding = outstanding }

@@ -13,21 +13,8 @@ extension Ingest {
     /// or the topic was deleted and made again.
     func offsetOutOfRange(_ partition: TopicPartition, _ offset: Int64) {
         guard let slot = slots[partition] else { return }
-        askWatermarks(of: [slot]) { [weak self] found in
-            guard let self else { return }
-            guard let marks = found?[partition] else {
-                let timer = LoopTimer { [weak self] in self?.offsetOutOfRange(partition, offset) }
-                return loop.schedule(timer, after: .seconds(1))
-            }
-            guard slots[partition] === slot else { return }
-            if offset > marks.high {
-                recreated(slot, marks)
-            } else if offset < marks.low {
-                passed(slot, asked: offset, low: marks.low)
-            } else {
-                consumer?.reposition(partition, to: .at(offset))
-            }
-        }
+        slot.stoppedAt = offset
+        suspect(slot)
     }
 
     /// Retention has passed the place where the partition was read. What was collected before it
@@ -41,49 +28,65 @@ extension Ingest {
         log.notice(
             "retention has passed what was to be read next", LogField("partition", slot.partition),
             LogField("from", missing.lowerBound), LogField("to", missing.upperBound))
-        markDirty(slot)
-        dispatch()
     }
 
-    /// Has the partition's jumps judged in a while.
+    /// Has Kafka asked what it holds of the partition.
     func suspect(_ slot: Slot) {
         guard !slot.isSuspect else { return }
         slot.isSuspect = true
         suspects.append(slot)
     }
 
-    /// Asks for the low watermarks of partitions with jumps in their offsets, all in one question,
-    /// and one question at a time.
-    func askAboutJumps() {
-        guard !suspects.isEmpty, !isAskingAboutJumps else { return }
-        for slot in suspects { slot.isSuspect = false }
-        let asked = suspects.filter { slots[$0.partition] === $0 && $0.ingest.askingAboutJumps() }
+    /// Asks what Kafka holds of partitions that it does not hold the next offset of, or that have
+    /// jumps in their offsets: all in one question, and one question at a time.
+    func askAboutSuspects() {
+        guard !suspects.isEmpty, !isAskingAboutSuspects, !suspectTimer.isScheduled else { return }
+        var asked: [(slot: Slot, stoppedAt: Int64?)] = []
+        for slot in suspects {
+            slot.isSuspect = false
+            let hasJumps = slot.ingest.askingAboutJumps()
+            guard slots[slot.partition] === slot, hasJumps || slot.stoppedAt != nil else {
+                continue
+            }
+            asked.append((slot, slot.stoppedAt))
+            slot.stoppedAt = nil
+        }
         suspects.removeAll(keepingCapacity: true)
         guard !asked.isEmpty else { return }
-        isAskingAboutJumps = true
-        askWatermarks(of: asked) { [weak self] found in
+        isAskingAboutSuspects = true
+        askWatermarks(of: asked.map(\.slot.partition)) { [weak self] found in
             guard let self else { return }
-            isAskingAboutJumps = false
-            for slot in asked where slots[slot.partition] === slot {
-                judge(slot, low: found?[slot.partition]?.low)
-            }
-            guard found != nil else {
-                return loop.schedule(jumpTimer, after: .seconds(1))
+            isAskingAboutSuspects = false
+            for (slot, stoppedAt) in asked where slots[slot.partition] === slot {
+                judge(slot, stoppedAt, found?[slot.partition])
             }
             dispatch()
-            askAboutJumps()
+            guard found != nil else {
+                return loop.schedule(suspectTimer, after: .seconds(1))
+            }
+            askAboutSuspects()
         }
     }
 
-    private func judge(_ slot: Slot, low: Int64?) {
-        guard let low else {
+    /// - Parameter marks: What the partition holds; `nil` where Kafka did not say.
+    private func judge(_ slot: Slot, _ stoppedAt: Int64?, _ marks: KafkaWatermarks?) {
+        guard let marks else {
             slot.ingest.jumpsWereNotJudged()
+            slot.stoppedAt = slot.stoppedAt ?? stoppedAt
             return suspect(slot)
         }
         let before = slot.ingest.heldBytes
-        slot.ingest.judgeJumps(low: low)
+        slot.ingest.judgeJumps(low: marks.low)
         heldBytes += slot.ingest.heldBytes - before
         markDirty(slot)
+        guard let offset = stoppedAt else { return }
+        if offset > marks.high {
+            recreated(slot, marks)
+        } else if offset < marks.low {
+            passed(slot, asked: offset, low: marks.low)
+        } else {
+            consumer?.reposition(slot.partition, to: .at(offset))
+        }
     }
 
     /// A loss has become part of history, once for the cluster.
@@ -97,13 +100,13 @@ extension Ingest {
 
     /// - Parameter completion: Called on the loop; with `nil` where Kafka did not answer.
     private func askWatermarks(
-        of slots: [Slot], _ completion: @escaping ([TopicPartition: KafkaWatermarks]?) -> Void
+        of partitions: [TopicPartition],
+        _ completion: @escaping ([TopicPartition: KafkaWatermarks]?) -> Void
     ) {
         guard let consumer else { return completion(nil) }
         let bound = LoopBound(completion, on: loop)
         let loop = loop
         let log = log
-        let partitions = slots.map(\.partition)
         consumer.queryWatermarks(of: partitions, within: .seconds(5)) { result in
             loop.post {
                 switch result {

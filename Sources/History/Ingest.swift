@@ -24,11 +24,14 @@ package struct IngestSettings: Sendable {
     /// follow history any faster must not write it any faster: the window would let events go
     /// before every node has seen them.
     package var eventsAheadOfTailMax: Int
+    /// Bytes collected or under way before Kafka is left to be the buffer: what a burst, or a
+    /// Redis that is slow for a moment, may take of this node's memory.
+    package var heldBytesMax: Int
 
     package init(
         topics: [String], patterns: [String], kafka: KafkaSettings, group: KafkaGroupSettings,
         limits: PartitionIngest.Limits, eventBytesMax: Int, deadLetterTopic: String,
-        startsAtEnd: Bool, eventsAheadOfTailMax: Int = .max
+        startsAtEnd: Bool, eventsAheadOfTailMax: Int = .max, heldBytesMax: Int = 256 << 20
     ) {
         self.topics = topics
         self.patterns = patterns
@@ -39,17 +42,16 @@ package struct IngestSettings: Sendable {
         self.deadLetterTopic = deadLetterTopic
         self.startsAtEnd = startsAtEnd
         self.eventsAheadOfTailMax = eventsAheadOfTailMax
+        self.heldBytesMax = heldBytesMax
     }
 
-    /// Bytes collected or under way before Kafka is left to be the buffer. Enough for a round trip
-    /// to Redis at full speed, little enough to forget about.
-    static let heldBytesMax = 32 << 20
     /// Records taken from librdkafka in one go, so that answers from Redis are not kept waiting.
     static let recordsPerTurn = 4096
     /// How long Kafka's queue is simply left alone before the partitions are paused. A pause
     /// throws away what librdkafka has fetched, so it is for a Redis that is away, not for one
-    /// that is busy; without it the group would miss this member after `max.poll.interval.ms`.
-    static let holdBeforePause: Duration = .seconds(1)
+    /// that is busy. Without it the group would miss this member after `max.poll.interval.ms`, and
+    /// a rebalance waits for a member that holds, so it is not for long.
+    static let holdBeforePause: Duration = .seconds(5)
     static let commitInterval: Duration = .seconds(1)
     /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
     /// event without limit.
@@ -96,6 +98,8 @@ package final class Ingest: ReadinessHandler {
         var isDirty = false
         var isUnderWay = false
         var isSuspect = false
+        /// The offset that Kafka does not hold, where reading has stopped.
+        var stoppedAt: Int64?
 
         init(_ partition: TopicPartition, generation: Int, ingest: PartitionIngest) {
             self.partition = partition
@@ -118,10 +122,10 @@ package final class Ingest: ReadinessHandler {
     /// Partitions the group has given and that wait for their high-water offsets.
     var awaitingStart: [TopicPartition]?
     var heldBytes = 0
-    /// Partitions with jumps in their offsets that Kafka has not been asked about.
+    /// Partitions of which Kafka is to be asked what it holds.
     var suspects: [Slot] = []
-    var isAskingAboutJumps = false
-    lazy var jumpTimer = LoopTimer { [weak self] in self?.askAboutJumps() }
+    var isAskingAboutSuspects = false
+    lazy var suspectTimer = LoopTimer { [weak self] in self?.askAboutSuspects() }
     private var isHolding = false
     private var isPaused = false
     private var isStopped = false
@@ -174,7 +178,7 @@ package final class Ingest: ReadinessHandler {
         isStopped = true
         for timer in [
             commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
-            jumpTimer,
+            suspectTimer,
         ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
@@ -250,7 +254,10 @@ package final class Ingest: ReadinessHandler {
             case .assigned(let partitions): assigned(partitions)
             case .revoked(let partitions, let lost): revoked(partitions, lost: lost)
             case .offsetOutOfRange(let partition, let offset): offsetOutOfRange(partition, offset)
-            case .positionMissing(let partition): positionMissing(partition)
+            case .positionMissing(let partition):
+                // Not for want of a commit: every partition is given its offset.
+                log.error("a partition has lost its place", LogField("partition", partition))
+                consumer.reposition(partition, to: .beginning)
             case .partitionError(let partition, let error):
                 log.warning(
                     "a partition cannot be read", LogField("partition", partition),
@@ -262,7 +269,7 @@ package final class Ingest: ReadinessHandler {
             }
         }
         dispatch()
-        askAboutJumps()
+        askAboutSuspects()
         holdIfFull()
     }
 
@@ -426,8 +433,9 @@ package final class Ingest: ReadinessHandler {
 
     private func holdIfFull() {
         metrics.heldBytes.set(heldBytes)
-        guard heldBytes > IngestSettings.heldBytesMax, !isHolding, !isPaused else { return }
+        guard heldBytes > settings.heldBytesMax, !isHolding, !isPaused else { return }
         isHolding = true
+        metrics.holds.add()
         watch([])
         loop.schedule(pauseTimer, after: IngestSettings.holdBeforePause)
     }
@@ -443,7 +451,7 @@ package final class Ingest: ReadinessHandler {
 
     private func releaseIfDrained() {
         metrics.heldBytes.set(heldBytes)
-        guard heldBytes < IngestSettings.heldBytesMax / 2 else { return }
+        guard heldBytes < settings.heldBytesMax / 2 else { return }
         if isHolding {
             isHolding = false
             loop.cancel(pauseTimer)
@@ -502,12 +510,15 @@ package final class Ingest: ReadinessHandler {
     }
 
     /// Puts a partition at its start. Its slot exists from here on.
-    func begin(_ partition: TopicPartition, highWater: Int64?) {
+    func begin(_ partition: TopicPartition, highWater: Int64?, _ start: PartitionStart) {
         generation += 1
-        let ingest = PartitionIngest(
+        var ingest = PartitionIngest(
             topic: partition.topic, partition: partition.partition, highWater: highWater ?? -1,
-            limits: settings.limits)
-        slots[partition] = Slot(partition, generation: generation, ingest: ingest)
+            startingAt: start.offset, limits: settings.limits)
+        if start.passesOver { ingest.passOver(upTo: start.offset) }
+        let slot = Slot(partition, generation: generation, ingest: ingest)
+        slots[partition] = slot
+        markDirty(slot)
     }
 
     /// Puts a partition that is being read at another offset; what was collected is dropped.

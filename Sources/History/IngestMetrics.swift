@@ -18,6 +18,7 @@ package final class IngestMetrics: Sendable {
     package let partitions: Gauge
     package let lag: Gauge
     package let heldBytes: Gauge
+    package let holds: Counter
     package let appendTime: DurationHistogram
     private let registry: MetricsRegistry
 
@@ -48,6 +49,9 @@ package final class IngestMetrics: Sendable {
             "rivulet_ingest_lag", "Kafka records that this node's partitions still hold for it.")
         heldBytes = registry.gauge(
             "rivulet_ingest_held_bytes", "Bytes collected or on their way to Redis.")
+        holds = registry.counter(
+            "rivulet_ingest_holds_total",
+            "Times reading stopped because Redis, or this node's tail, did not keep up.")
         appendTime = registry.histogram(
             "rivulet_ingest_append_seconds", "Time of one append, from sending to the answer.")
     }

@@ -170,6 +170,15 @@ package struct PartitionIngest {
         if awaitingDeadLetter { deadLettersOutstanding += 1 }
     }
 
+    /// Accounts for everything before `offset` without having read it.
+    package mutating func passOver(upTo offset: Int64) {
+        guard offset > highWater + 1 else { return }
+        open.append(Open(encoding: BatchEncoding(base: highWater + 1), last: offset - 1))
+        openBytes += open[open.count - 1].encoding.writer.count
+        read = max(read, offset - 1)
+        isPlaced = true
+    }
+
     package mutating func deadLetterSettled() { deadLettersOutstanding -= 1 }
 
     /// The next batch to send, once nothing is under way.
@@ -376,7 +385,10 @@ package struct PartitionIngest {
         {
             return last
         }
-        open.append(Open(encoding: BatchEncoding(base: offset), last: offset))
+        // What follows a full batch will likely fill one too; growing step by step would copy it
+        // and hold up to twice its bytes.
+        let likely = open.isEmpty ? 0 : min(limits.batchBytes, openBytes / open.count)
+        open.append(Open(encoding: BatchEncoding(base: offset, reserving: likely), last: offset))
         openBytes += open[open.count - 1].encoding.writer.count
         return open.count - 1
     }

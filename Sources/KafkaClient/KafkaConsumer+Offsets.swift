@@ -133,6 +133,31 @@ extension KafkaConsumer {
         if let refusal { completion(.failure(refusal)) }
     }
 
+    /// Asks for first and next offsets and the group's committed ones, on a thread of its own.
+    ///
+    /// - Parameter completion: Called once, on that thread or, where nothing was asked, on this.
+    package func queryStarts(
+        of partitions: [TopicPartition], within limit: Duration,
+        completion:
+            @escaping @Sendable (Result<[TopicPartition: KafkaPartitionStart], KafkaError>) -> Void
+    ) {
+        let refusal = handle.ask("kafka-starts") { handle in
+            do throws(KafkaError) {
+                let deadline = MonotonicTime.now + limit
+                let marks = try handle.watermarks(of: partitions, within: limit)
+                let committed = try handle.committedOffsets(
+                    of: partitions, within: max(.milliseconds(100), deadline - .now))
+                var found: [TopicPartition: KafkaPartitionStart] = [:]
+                for (partition, marks) in marks {
+                    found[partition] = KafkaPartitionStart(
+                        watermarks: marks, committed: committed[partition])
+                }
+                completion(.success(found))
+            } catch { completion(.failure(error)) }
+        }
+        if let refusal { completion(.failure(refusal)) }
+    }
+
     /// Asks for all topics, on a thread of its own, and remembers them for
     /// ``partitionCount(of:)``.
     ///

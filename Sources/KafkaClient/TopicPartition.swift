@@ -62,6 +62,18 @@ package struct KafkaWatermarks: Sendable, Hashable {
     }
 }
 
+/// What Kafka knows about where to begin with a partition.
+package struct KafkaPartitionStart: Sendable, Hashable {
+    package let watermarks: KafkaWatermarks
+    /// The group's committed offset, where it has one.
+    package let committed: Int64?
+
+    package init(watermarks: KafkaWatermarks, committed: Int64?) {
+        self.watermarks = watermarks
+        self.committed = committed
+    }
+}
+
 /// A topic and how many partitions it has.
 package struct KafkaTopic: Sendable, Hashable {
     package let name: String

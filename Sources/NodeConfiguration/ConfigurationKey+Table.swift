@@ -94,6 +94,10 @@ extension Configuration {
             "limits.hot_window_bytes", \.limits.hotWindowBytes, 1 << 20...64 << 30,
             "Memory for the newest events, from which clients resume without Redis."),
         .bytes(
+            "limits.ingest_bytes", \.limits.ingestBytes, 1 << 20...64 << 30,
+            "Memory for events read from Kafka that wait for Redis: soaks up a burst before Kafka's "
+                + "retention can overtake it. Kafka is the buffer beyond it."),
+        .bytes(
             "limits.replay_page_bytes", \.limits.replayPageBytes, 16 << 10...16 << 20,
             "What one replay reads ahead of its client at a time."),
         .integer(

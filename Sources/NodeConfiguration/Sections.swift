@@ -86,6 +86,8 @@ package struct LimitsSection: Sendable, Equatable {
     package var bodyBytes = 1 << 20
     /// Memory of the node's hot window.
     package var hotWindowBytes = 64 << 20
+    /// Events read from Kafka that wait for Redis: a second of a million events of 256 bytes.
+    package var ingestBytes = 256 << 20
     /// What a replay reads ahead of its client at a time.
     package var replayPageBytes = 512 << 10
     /// Replays from Redis that run at once.

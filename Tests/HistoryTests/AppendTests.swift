@@ -337,7 +337,11 @@ struct AppendTests {
         let found = try link.with(keys) { appender, completion in
             appender.highWaters(of: "t", partitions: [4, 0, 1], completion)
         }.wait().get()
-        #expect(found == [8, nil, 4])
+        #expect(found == .init(ofPartitions: [8, nil, 4], topicIsKnown: true))
+        let other = try link.with(keys) { appender, completion in
+            appender.highWaters(of: "other", partitions: [0], completion)
+        }.wait().get()
+        #expect(other == .init(ofPartitions: [nil], topicIsKnown: false))
     }
 
     @Test(

@@ -14,7 +14,7 @@ import Testing
 @testable import History
 
 /// The tail of one node.
-private final class TailBench: Sendable {
+final class TailBench: Sendable {
     let loop: EventLoop
     let metrics: TailMetrics
     private struct Seen {

@@ -42,10 +42,11 @@ final class IngestScene: Sendable {
 
     func write(
         _ value: [UInt8]?, to partition: Int32, key: [UInt8]? = nil,
-        headers: [(name: String, value: [UInt8])] = []
+        headers: [(name: String, value: [UInt8])] = [], timestamp: Int64? = nil
     ) throws {
         try producer.produce(
-            topic: topic, partition: partition, key: key, value: value, headers: headers)
+            topic: topic, partition: partition, key: key, value: value, headers: headers,
+            timestamp: timestamp)
     }
 
     func flush() {
@@ -141,6 +142,9 @@ final class IngestBench: Sendable {
         var pollIntervalMax: Duration = .seconds(300)
         var eventBytesMax = 1 << 20
         var batchEvents = 50
+        var heldBytesMax = 32 << 20
+        var queuedBytesMax = 64 << 20
+        var topicPatterns: [String] = []
     }
 
     init(_ scene: IngestScene, _ options: Options = Options()) throws {
@@ -157,14 +161,15 @@ final class IngestBench: Sendable {
         let ingest = try Ingest(
             loop: loop,
             settings: IngestSettings(
-                topics: [scene.topic], patterns: [], kafka: kafka,
+                topics: [scene.topic], patterns: options.topicPatterns, kafka: kafka,
                 group: KafkaGroupSettings(
                     groupID: options.group, sessionTimeout: .milliseconds(3000),
                     heartbeatInterval: .milliseconds(500), fetchWaitMax: .milliseconds(10),
+                    metadataRefresh: .milliseconds(300), queuedBytesMax: options.queuedBytesMax,
                     pollIntervalMax: options.pollIntervalMax),
                 limits: .init(batchEvents: options.batchEvents, batchBytes: 64 << 10),
                 eventBytesMax: options.eventBytesMax, deadLetterTopic: scene.deadLetterTopic,
-                startsAtEnd: options.startsAtEnd),
+                startsAtEnd: options.startsAtEnd, heldBytesMax: options.heldBytesMax),
             connection: connection, appender: appender, producer: producer, metrics: metrics,
             log: .silent)
         connection.onStateChange = { [weak ingest] state in
@@ -189,6 +194,12 @@ final class IngestBench: Sendable {
         loop.stop()
         #expect(try await comesAbout { loop.join(within: .zero) })
         producer.close(within: .seconds(2))
+    }
+
+    /// Makes Kafka go on at another offset behind ingest's back, so that the offsets jump.
+    func jump(_ partition: TopicPartition, to offset: Int64) throws {
+        let parts = parts
+        try loop.value { parts.value.ingest.consumer?.reposition(partition, to: .at(offset)) }
     }
 
     /// Partitions were given that Redis has said nothing of yet.

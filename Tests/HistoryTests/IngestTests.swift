@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerTestKit
+import EventStreamWire
 import KafkaClient
 import Observability
 import PosixIO
@@ -45,6 +46,102 @@ struct IngestTests {
         let now = Int64(WallClock.milliseconds)
         #expect(events.allSatisfy { abs(now - $0.timestamp) < 60_000 })
         try await bench.stop()
+    }
+
+    @Test("times far away, and events of a megabyte, pass as they are")
+    func extremes() async throws {
+        let scene = try IngestScene(partitions: 1)
+        let times: [Int64] = [1, 4_102_444_800_000, 253_402_300_800_000, 1 << 61, 2]
+        for time in times { try scene.write(bytes("{\"n\":\(time)}"), to: 0, timestamp: time) }
+        let large = content("a", 0, 5, padding: 1_000_000)
+        try scene.write(
+            large, to: 0, key: bytes("k"), headers: [("traceparent", bytes("00-1-2-01"))])
+        try scene.write(6..<8, to: 0)
+        scene.flush()
+        let bench = try IngestBench(scene)
+        try await scene.awaitHistory(through: 7, of: 0..<1)
+        let events = try scene.events(of: 0)
+        #expect(events.map(\.timestamp).prefix(5) == times[...])
+        #expect(events[5].value == large && events[5].key == bytes("k"))
+        #expect(events[5].headers.map(\.value) == [bytes("00-1-2-01")])
+        #expect(events.map(\.offset) == Array(0..<8))
+        // The IDs have Redis' time and not the events'.
+        let now = WallClock.milliseconds
+        let ids = try scene.link.window("a", scene.keys).map(\.lastID.milliseconds)
+        #expect(ids.allSatisfy { $0 <= now && now - $0 < 60_000 })
+        try await bench.stop()
+    }
+
+    @Test("a topic that appears while the node runs is read from its beginning, also with latest")
+    func topicAppears() async throws {
+        let scene = try IngestScene(partitions: 1)
+        var options = IngestBench.Options()
+        options.topicPatterns = ["late.*"]
+        let bench = try IngestBench(scene, options)
+        #expect(try await comesAbout { bench.partitionCount == 1 })
+        try scene.cluster.createTopic("late.one", partitions: 3)
+        for partition: Int32 in 0..<3 {
+            try scene.producer.produce(
+                topic: "late.one", partition: partition, key: nil,
+                value: content("late.one", partition, 0))
+        }
+        scene.flush()
+        #expect(
+            try await comesAbout {
+                try (0..<3).allSatisfy {
+                    try scene.link.highWater("late.one", $0, scene.keys) == "0"
+                }
+            })
+        #expect(bench.partitionCount == 4)
+        try await bench.stop()
+    }
+
+    @Test(
+        "where it starts at the end, that place is kept; a partition that comes later is read whole"
+    )
+    func endIsKept() async throws {
+        let scene = try IngestScene(partitions: 2)
+        for partition: Int32 in 0..<2 { try scene.write(0..<40, to: partition) }
+        scene.flush()
+        // Partition 0 alone is known: the topic had one partition when it was first read.
+        _ = try scene.link.send(
+            RedisCommand("HSET").add(scene.keys.highWater("a")).add(0).add(39))
+        var options = IngestBench.Options()
+        options.startsAtEnd = true
+        let bench = try IngestBench(scene, options)
+        try await scene.awaitHistory(through: 39, of: 1..<2)
+        #expect(try scene.events(of: 0).isEmpty)
+        #expect(try scene.events(of: 1).map(\.offset) == Array(0..<40))
+        try await bench.stop()
+
+        let other = try IngestScene(partitions: 1)
+        try other.write(0..<40, to: 0)
+        other.flush()
+        let first = try IngestBench(other, options)
+        try await other.awaitHistory(through: 39, of: 0..<1)
+        try await first.stop()
+        try other.write(40..<50, to: 0)
+        other.flush()
+        let second = try IngestBench(other, options)
+        try await other.awaitHistory(through: 49, of: 0..<1)
+        #expect(try other.events(of: 0).map(\.offset) == Array(40..<50))
+        try await second.stop()
+    }
+
+    @Test("a Redis emptied before its owner noticed gets the newest events again from the next one")
+    func emptiedBeforeRebalance() async throws {
+        let scene = try IngestScene(partitions: 1)
+        try scene.write(0..<1500, to: 0)
+        scene.flush()
+        let first = try IngestBench(scene)
+        try await scene.awaitHistory(through: 1499, of: 0..<1)
+        // What is stored is committed on the way out.
+        try await first.stop()
+        _ = try scene.link.send(RedisCommand("FLUSHALL"))
+        let second = try IngestBench(scene)
+        try await scene.awaitHistory(through: 1499, of: 0..<1)
+        #expect(try scene.events(of: 0).map(\.offset) == Array(500..<1500))
+        try await second.stop()
     }
 
     @Test("what is no event goes to the dead-letter topic, and the partition goes on")
