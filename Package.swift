@@ -141,6 +141,12 @@ let programs: [Target] = [
 
 let testOnly: [Target] = [
     .executableTarget(name: "FuzzHTTP1", dependencies: ["Bytes", "HTTP1Wire"]),
+    .executableTarget(
+        name: "WebSocketEcho",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "Reactor", "WebSocketWire", "HTTPServer",
+        ]
+    ),
     .target(name: "HTTP2TestKit", dependencies: ["CNghttp2"]),
     .target(
         name: "BrokerTestKit",

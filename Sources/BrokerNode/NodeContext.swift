@@ -165,6 +165,10 @@ final class NodeContext: Sendable {
             reading: {
                 Double(budget.limit)
             })
+        registry.gauge(
+            "rivulet_descriptors_limit",
+            "Descriptors this process may open; each connection takes one.",
+            reading: { Double(ProcessUsage.descriptorLimit()) })
         let status = status
         registry.gauge(
             "rivulet_ready", "1 while /readyz says ready or degraded.",

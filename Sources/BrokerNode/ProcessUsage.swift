@@ -36,17 +36,21 @@ struct ProcessUsage {
         return words.count > 1 ? Int(words[1]) ?? 0 : 0
     }
 
+    /// The soft limit of descriptors.
+    static func descriptorLimit() -> Int {
+        var limit = rlimit()
+        let isKnown = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0
+        return isKnown ? Int(clamping: limit.rlim_cur) : 1024
+    }
+
     /// Raises the soft limit of descriptors to the hard one and returns it.
     static func raiseDescriptorLimit() -> Int {
         var limit = rlimit()
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
-            return 1024
-        }
-        if limit.rlim_cur < limit.rlim_max {
+        let which = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        if unsafe getrlimit(which, &limit) == 0, limit.rlim_cur < limit.rlim_max {
             limit.rlim_cur = limit.rlim_max
-            _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-            _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            _ = unsafe setrlimit(which, &limit)
         }
-        return Int(clamping: limit.rlim_cur)
+        return descriptorLimit()
     }
 }

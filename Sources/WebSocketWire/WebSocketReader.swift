@@ -28,6 +28,7 @@ package struct WebSocketReader: ~Copyable {
 
     private let peer: Peer
     private let messageBytesMax: Int
+    private let framesMax: Int
     /// permessage-deflate was agreed on, so a message may be compressed.
     private let inflates: Bool
 
@@ -54,10 +55,15 @@ package struct WebSocketReader: ~Copyable {
     /// - Parameters:
     ///   - messageBytesMax: What a message may hold, on the wire and, where it is compressed,
     ///     after it was decompressed. No more than that is ever made of it.
+    ///   - framesMax: Frames that one message may come in.
     ///   - inflates: permessage-deflate was agreed on, without context takeover.
-    package init(from peer: Peer, messageBytesMax: Int, inflates: Bool = false) {
+    package init(
+        from peer: Peer, messageBytesMax: Int, framesMax: Int = Self.framesPerMessage,
+        inflates: Bool = false
+    ) {
         self.peer = peer
         self.messageBytesMax = messageBytesMax
+        self.framesMax = framesMax
         self.inflates = inflates
     }
 
@@ -163,9 +169,9 @@ package struct WebSocketReader: ~Copyable {
             text = UTF8Check()
             if isCompressed { inflater = try MessageInflater() }
         }
-        guard frameCount <= Self.framesPerMessage else {
+        guard frameCount <= framesMax else {
             throw WebSocketError(
-                .messageTooLarge, "a message comes in at most \(Self.framesPerMessage) frames")
+                .messageTooLarge, "a message comes in at most \(framesMax) frames")
         }
         guard head.payloadBytes <= UInt64(messageBytesMax - messageWireBytes) else {
             throw tooLarge
