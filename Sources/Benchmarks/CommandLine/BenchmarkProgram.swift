@@ -10,7 +10,7 @@ enum BenchmarkProgram {
     static let commands = [
         IngestBenchmark.command, FanoutBenchmark.command, FormsBenchmark.command,
         SlowBenchmark.command, AllocationsBenchmark.command, IdleBenchmark.command,
-        MustShowBenchmark.command,
+        ReplayBenchmark.command, MustShowBenchmark.command,
     ]
 
     /// Carries the arguments out, without the program's own name; returns the exit status.
