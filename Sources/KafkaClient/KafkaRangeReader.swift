@@ -41,6 +41,7 @@ package final class KafkaRangeReader {
         var pending: KafkaRecord?
         var hasPending = false
         var isAssigned = false
+        var hasBegun = false
         var lastUse: UInt64 = 0
 
         init(_ partition: TopicPartition, queue: OpaquePointer) {
@@ -67,7 +68,11 @@ package final class KafkaRangeReader {
     private static let queuedBytesMax = 512 << 10
     /// Skipping so many records costs less than fetching anew from further on.
     private static let skipMax: Int64 = 2000
-    private static let pollSlice: Duration = .milliseconds(50)
+    /// When a queue that gave records is empty for so long, librdkafka is woken.
+    private static let stallAfter: Duration = .milliseconds(5)
+    /// The same for one that has not begun, and the longest between two wakings.
+    private static let startAfter: Duration = .milliseconds(320)
+    private static let stallMax: Duration = .milliseconds(1000)
 
     private let handle: ClientHandle
     private let mainQueue: OpaquePointer
@@ -78,7 +83,7 @@ package final class KafkaRangeReader {
 
     /// Creates the client and starts to connect.
     package init(
-        settings: KafkaSettings, fetchWaitMax: Duration = .milliseconds(50), log: Logger
+        settings: KafkaSettings, fetchWaitMax: Duration = .milliseconds(10), log: Logger
     ) throws(KafkaError) {
         let fetchWait = fetchWaitMax.kafkaMilliseconds
         // What librdkafka would fetch ahead by default, 64 MiB a queue, is far more than a page
@@ -158,6 +163,7 @@ package final class KafkaRangeReader {
             // What had been fetched goes with the old assignment.
             stream.position = stream.next
             stream.dropPending()
+            stream.hasBegun = false
             list.add(stream.partition, rawOffset: stream.position)
         }
         let code = unsafe rd_kafka_assign(handle.client, list.pointer)
@@ -189,6 +195,7 @@ package final class KafkaRangeReader {
         guard let stream = streams[partition], stream.isAssigned else {
             return .failed(KafkaError(.closed, "\(partition) is not being read"))
         }
+        var stall = stream.hasBegun ? Self.stallAfter : Self.startAfter
         while true {
             if stream.next > offset { return .nothing }
             if stream.hasPending {
@@ -202,13 +209,29 @@ package final class KafkaRangeReader {
             guard left > .zero else { return .late }
             guard
                 let event = unsafe rd_kafka_queue_poll(
-                    stream.queue, min(left, Self.pollSlice).kafkaMilliseconds)
+                    stream.queue, min(left, stall).kafkaMilliseconds)
             else {
                 drainMainQueue()
+                if left > stall { wake(stream, at: offset) }
+                stall = min(stall * 8, Self.stallMax)
                 continue
             }
             if let problem = unsafe take(event, stream) { return problem }
         }
+    }
+
+    /// Makes librdkafka fetch at once.
+    ///
+    /// A queue that was full is looked at again only after a second (before librdkafka 2.2), and
+    /// taking records out of it wakes nobody. Seeking to where it stands does, and costs no more
+    /// than a fetch under way; hence ever longer between two of them.
+    private func wake(_ stream: Stream, at offset: Int64) {
+        guard
+            let topic = unsafe rd_kafka_topic_new(handle.client, stream.partition.topic, nil)
+        else { return }
+        stream.position = max(stream.position, offset)
+        _ = unsafe rd_kafka_seek(topic, stream.partition.partition, stream.position, 0)
+        unsafe rd_kafka_topic_destroy(topic)
     }
 
     /// Takes one event of a partition's queue over; returns what ends the reading.
@@ -223,6 +246,7 @@ package final class KafkaRangeReader {
             stream.position = offset + 1
             stream.pending = consume record
             stream.hasPending = true
+            stream.hasBegun = true
             return nil
         }
         defer { unsafe rd_kafka_event_destroy(event) }
