@@ -155,11 +155,14 @@ package final class ClientMessageReader {
         }
         switch type {
         case "subscribe":
-            try allow(["type", "subscription", "channel", "filters", "last_event_id"], in: found)
+            try allow(
+                ["type", "subscription", "channel", "filters", "last_event_id", "metadata"],
+                in: found)
             let name = try text("subscription", in: found)
             if let name { try Self.check(name: name) }
             let request = ChannelRequest(
-                channel: try text("channel", in: found), filters: try filters(in: found))
+                channel: try text("channel", in: found),
+                filters: try filters(in: found) + metadata(in: found))
             return .subscribe(name: name, request, after: try eventID(in: found))
         case "unsubscribe":
             try allow(["type", "subscription"], in: found)
@@ -204,6 +207,19 @@ package final class ClientMessageReader {
             throw ClientMessageError(.invalidField, "this field is one text", parameter: key)
         }
         return text
+    }
+
+    /// What a query would say with `metadata=`.
+    private func metadata(in found: [JSONMember]) throws(ClientMessageError)
+        -> [(name: String, value: String)]
+    {
+        let given = found.filter { $0.isTop("metadata") }
+        guard let first = given.first else { return [] }
+        guard given.count == 1, case .bool(let flag) = first.value else {
+            throw ClientMessageError(
+                .invalidField, "this field is true or false", parameter: "metadata")
+        }
+        return [("metadata", flag ? "true" : "false")]
     }
 
     private func name(in found: [JSONMember]) throws(ClientMessageError) -> String {

@@ -27,9 +27,13 @@ package final class EventBatch: Sendable {
     package let fields: FieldTable?
 
     /// Where frame `position * count + row` ends.
-    private let frameEnds: [UInt32]
+    let frameEnds: [UInt32]
     /// Rows whose value is no JSON object, ascending; hardly ever any.
-    private let textRows: [Int]
+    let textRows: [Int]
+    /// Where the events come from; `nil` for a notice.
+    private let origins: EventOrigins?
+    /// The same events with their origins, once somebody has asked for them.
+    private let describedBatch = AtomicLazyReference<EventBatch>()
     /// The same frames for WebSocket, once somebody has needed them.
     private let webSocketFrames = AtomicLazyReference<FrameSet>()
     /// The same compressed, within either window.
@@ -48,7 +52,8 @@ package final class EventBatch: Sendable {
     /// - Parameter textRows: The rows, ascending, whose value is no JSON object.
     package init(
         firstID: EventID, count: Int, route: TopicRoute, frames: SharedBytes, frameEnds: [UInt32],
-        fields: FieldTable, textRows: [Int] = [], isReplay: Bool, account: ReplayAccount? = nil
+        fields: FieldTable?, textRows: [Int] = [], isReplay: Bool,
+        account: ReplayAccount? = nil, origins: EventOrigins? = nil
     ) {
         precondition(frameEnds.count == count * route.channels.count)
         self.firstID = firstID
@@ -59,10 +64,13 @@ package final class EventBatch: Sendable {
         self.fields = fields
         self.textRows = textRows
         self.isReplay = isReplay
+        self.origins = origins
         isNotice = false
         noticeCursor = nil
         self.account = account
-        accountedBytes = frames.count + frameEnds.count * 4 + fields.memoryBytes + 256
+        accountedBytes =
+            frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
+            + (origins?.memoryBytes ?? 0)
         account?.add(accountedBytes)
     }
 
@@ -78,6 +86,7 @@ package final class EventBatch: Sendable {
         notice frame: [UInt8], id: EventID, route: TopicRoute? = nil, place: EventID? = nil
     ) {
         firstID = place ?? id
+        origins = nil
         noticeCursor = id
         account = nil
         accountedBytes = 0
@@ -100,8 +109,25 @@ package final class EventBatch: Sendable {
     /// How much memory the batch takes at the moment, nearly enough for a bound.
     package var memoryBytes: Int {
         frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
+            + (origins?.memoryBytes ?? 0) + (describedBatch.load()?.memoryBytes ?? 0)
             + (webSocketFrames.load()?.memoryBytes ?? 0)
             + (wideFrames.load()?.memoryBytes ?? 0) + (narrowFrames.load()?.memoryBytes ?? 0)
+    }
+
+    /// The batch as those see it who ask for metadata: itself where nothing is known. The first to
+    /// ask makes it, once for the node.
+    package func described(for subscription: Subscription) -> EventBatch {
+        subscription.withMetadata ? described : self
+    }
+
+    private var described: EventBatch {
+        guard let origins else { return self }
+        if let made = describedBatch.load() { return made }
+        return WebSocketFrames.writing.withLock { written in
+            if let made = describedBatch.load() { return made }
+            written += 1
+            return describedBatch.storeIfNil(describe(with: origins))
+        }
     }
 
     /// The bytes that slices in `format` lie in.
@@ -266,8 +292,9 @@ package final class BatchEncoder {
     /// the topic, so nobody could ever receive them.
     package func encode(
         route: TopicRoute, firstID: EventID, bytes: borrowing Span<UInt8>, ranges: [Range<Int>],
-        isReplay: Bool
+        isReplay: Bool, origins: EventOrigins? = nil
     ) -> EventBatch? {
+        precondition(origins == nil || origins?.count == ranges.count)
         guard !route.channels.isEmpty, !ranges.isEmpty else { return nil }
         var fields = FieldTable(for: directory.fieldPaths)
         var textRows: [Int] = []
@@ -293,7 +320,7 @@ package final class BatchEncoder {
         return EventBatch(
             firstID: firstID, count: ranges.count, route: route,
             frames: SharedBytes(writer.bytes), frameEnds: ends, fields: fields,
-            textRows: textRows, isReplay: isReplay, account: account)
+            textRows: textRows, isReplay: isReplay, account: account, origins: origins)
     }
 
     private func eventName(of channel: Channel, _ fields: FieldTable, row: Int) -> String {

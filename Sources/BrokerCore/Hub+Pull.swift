@@ -173,7 +173,7 @@ extension Hub {
                 skip = 0
                 pieces.append(start..<slice.upperBound, of: rendering.bytes)
             }
-            if !members.isWholeConnection, case .window(let ordinal) = subscriber.source {
+            if members.makesFrames, case .window(let ordinal) = subscriber.source {
                 window.recount(ordinal + UInt64(step))
             }
             if slices.count > PieceList.countMax { break }

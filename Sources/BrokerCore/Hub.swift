@@ -308,7 +308,7 @@ package final class Hub: EndOfTurnWork {
             eventCount += rendering.eventCount
             hold(rendering, of: batch)
             for slice in slices { pieces.append(slice, of: rendering.bytes) }
-            if !members.isWholeConnection { window.recount(ordinal) }
+            if members.makesFrames { window.recount(ordinal) }
             ordinal += 1
         }
         let prepared = ordinal

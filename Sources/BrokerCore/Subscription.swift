@@ -12,7 +12,11 @@ package struct Subscription: Sendable, Hashable {
     package let channels: [Int]?
     package let predicates: [Predicate]
 
-    package init(channels: [Int]?, predicates: [Predicate]) {
+    /// Whether each event comes with its origin in Kafka.
+    package let withMetadata: Bool
+
+    package init(channels: [Int]?, predicates: [Predicate], withMetadata: Bool = false) {
+        self.withMetadata = withMetadata
         self.channels = channels.map { Array(Set($0)).sorted() }
         self.predicates = predicates.sorted { $0.sortKey < $1.sortKey }
     }

@@ -71,6 +71,8 @@ final class SubscriptionClass {
     var subscription: Subscription { key.subscription }
     var isWholeConnection: Bool { key.form.isWholeConnection }
     private var format: FrameFormat { key.form.format }
+    /// Whether rendering a batch may make it larger, by frames that others do not need.
+    var makesFrames: Bool { !isWholeConnection || subscription.withMetadata }
 
     /// - Parameter compressor: Of the key's coding, where it has one.
     init(_ key: Key, compressor: ChunkCompressor?, lagRule: LagRule) {
@@ -114,6 +116,7 @@ final class SubscriptionClass {
     func render(_ batch: EventBatch, after cursor: EventID, to slices: inout [Range<Int>])
         -> Rendering
     {
+        let batch = batch.described(for: subscription)
         guard let compressor else {
             let count = batch.appendSlices(
                 for: subscription, in: format, after: cursor, to: &slices)
@@ -147,6 +150,7 @@ final class SubscriptionClass {
         -> (rest: [UInt8], cursor: EventID)
     {
         guard compressor != nil else {
+            let batch = batch.described(for: subscription)
             return batch.remainder(
                 for: subscription, in: format, after: cursor, sentBytes: sentBytes)
         }

@@ -29,7 +29,7 @@ package enum SubscriptionLimits {
 extension ChannelDirectory {
     /// Parameters that are about the position in history or the form of the stream, not about
     /// which events match. They are read elsewhere and allowed on every stream.
-    package static let streamParameters: Set<String> = ["last_event_id"]
+    package static let streamParameters: Set<String> = ["last_event_id", "metadata"]
 
     /// The subscription that a request to one channel asks for.
     package func subscription(to channel: Channel, parameters: [(name: String, value: String)])
@@ -53,7 +53,9 @@ extension ChannelDirectory {
                     filter.operation, columns: filter.columns, parameter: filter.parameter,
                     given: given))
         }
-        return Subscription(channels: [channel.index], predicates: predicates)
+        return Subscription(
+            channels: [channel.index], predicates: predicates,
+            withMetadata: try Self.wantsMetadata(parameters))
     }
 
     /// The subscription that `GET /sse/events` asks for: any event types of any channels.
@@ -90,7 +92,9 @@ extension ChannelDirectory {
             }
             chosen = indices
         }
-        return Subscription(channels: chosen, predicates: predicates)
+        return Subscription(
+            channels: chosen, predicates: predicates,
+            withMetadata: try Self.wantsMetadata(parameters))
     }
 
     /// The topics that can hold events of `subscription`; `known` are those that exist, for
@@ -101,6 +105,19 @@ extension ChannelDirectory {
         }
         var seen: Set<String> = []
         return indices.flatMap { channel(at: $0).topics }.filter { seen.insert($0).inserted }
+    }
+
+    private static func wantsMetadata(_ parameters: [(name: String, value: String)])
+        throws(SubscriptionError) -> Bool
+    {
+        let given = parameters.filter { $0.name == "metadata" }.map(\.value)
+        guard !given.isEmpty else { return false }
+        guard given.count == 1, ["true", "false"].contains(given[0]) else {
+            throw SubscriptionError(
+                code: .invalidValue, parameter: "metadata", given: given.joined(separator: ","),
+                accepted: ["true", "false"], detail: "\"metadata\" is true or false")
+        }
+        return given[0] == "true"
     }
 
     private static func predicate(

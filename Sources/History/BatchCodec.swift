@@ -1,6 +1,7 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+package import BrokerCore
 package import Bytes
 
 /// What one Kafka record contributes to history.
@@ -138,6 +139,26 @@ package struct BatchLayout: Sendable {
             headers.append((name.bytes, value.bytes))
         }
         return headers
+    }
+
+    /// Where the events of `bytes` come from, for those who ask.
+    package func origins(partition: Int32, in bytes: borrowing Span<UInt8>) -> EventOrigins {
+        var origins = EventOrigins(partition: partition)
+        var header = 0
+        for row in offsets.indices {
+            let key = keys[row]
+            origins.append(
+                offset: offsets[row], timestamp: timestamps[row],
+                key: bytes.extracting(key ?? 0..<0), hasKey: key != nil,
+                headerCount: (headerEnds[row] - header) / 2)
+            while header < headerEnds[row] {
+                origins.appendHeader(
+                    name: bytes.extracting(headerRanges[header]),
+                    value: bytes.extracting(headerRanges[header + 1]))
+                header += 2
+            }
+        }
+        return origins
     }
 
     /// Reads `bytes`, which have to hold `count` events that begin with offset `base`.

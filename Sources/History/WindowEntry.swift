@@ -10,6 +10,7 @@ import RedisClient
 /// with `l` behind them, records that are lost.
 struct WindowEntry {
     let lastID: EventID
+    let partition: Int32
     let base: Int64
     let count: Int
     /// What the entry is about where it holds no events.
@@ -20,18 +21,21 @@ struct WindowEntry {
         let fields = item[1]
         guard let id = try? EventID.parse(item[0].bytes),
             fields.count >= 8,
+            let partition = fields[1].text.flatMap({ Int32($0) }),
             let base = fields[3].text.flatMap({ Int64($0) }),
             let count = fields[5].text.flatMap({ Int($0) }),
             count > 0, UInt64(count) <= id.sequence
         else { return nil }
         loss = fields.count >= 10 ? fields[9].text.flatMap { HistoryLoss($0) } : nil
         lastID = id
+        self.partition = partition
         self.base = base
         self.count = count
     }
 
     /// A batch as it lies in the window, whose bytes came from elsewhere.
-    init(lastID: EventID, base: Int64, count: Int) {
+    init(lastID: EventID, partition: Int32, base: Int64, count: Int) {
+        self.partition = partition
         precondition(count > 0 && UInt64(count) <= lastID.sequence)
         self.lastID = lastID
         self.base = base
@@ -62,6 +66,7 @@ struct WindowEntry {
         }
         return encoder.encode(
             route: route, firstID: entry.firstID, bytes: bytes, ranges: layout.values,
-            isReplay: isReplay)
+            isReplay: isReplay,
+            origins: layout.origins(partition: entry.partition, in: bytes))
     }
 }

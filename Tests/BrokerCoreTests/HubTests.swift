@@ -201,10 +201,23 @@ extension HubBench {
             let batch = parts.encoder.encode(
                 route: directory.route(for: topic),
                 firstID: EventID(milliseconds: 1000 + first / 10, sequence: first),
-                bytes: bytes.span, ranges: ranges, isReplay: false)!
+                bytes: bytes.span, ranges: ranges, isReplay: false,
+                origins: Self.origins(first, count))!
             history.state.withLock { $0.batches.append(batch) }
             parts.hub.publish([batch])
         }
+    }
+
+    /// Every event's offset is its sequence number.
+    private static func origins(_ first: UInt64, _ count: Int) -> EventOrigins {
+        var origins = EventOrigins(partition: 3)
+        let none: [UInt8] = []
+        for row in 0..<count {
+            origins.append(
+                offset: Int64(first) + Int64(row), timestamp: 9, key: none.span, hasKey: false,
+                headerCount: 0)
+        }
+        return origins
     }
 
     func subscribe(

@@ -127,8 +127,8 @@ final class KafkaPageBuilder {
         let bytes = progress.run.writer.bytes
         let span = bytes.span
         let window = WindowEntry(
-            lastID: entry.id(ofRow: progress.runRow + count - 1), base: progress.run.base,
-            count: count)
+            lastID: entry.id(ofRow: progress.runRow + count - 1), partition: entry.partition,
+            base: progress.run.base, count: count)
         let batch = WindowEntry.encode(
             span, window, topic: topic, route: route, with: encoder, layout: &layout,
             isReplay: true
