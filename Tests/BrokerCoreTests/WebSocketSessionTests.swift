@@ -30,6 +30,30 @@ struct WebSocketSessionTests {
         #expect(found.texts[2].contains(#""data":{"camera_id":"cam0""#))
     }
 
+    @Test("with metadata each event comes with its origin, pushed and pulled, for who asked only")
+    func metadata() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        bench.publish("cams", count: 2)
+        let asking = bench.openWebSocket()
+        let plain = bench.openWebSocket()
+        bench.say(
+            asking,
+            #"{"type":"subscribe","channel":"cameras","metadata":true,"last_event_id":"1000-1"}"#)
+        bench.say(plain, #"{"type":"subscribe","channel":"cameras"}"#)
+        bench.publish("cams", count: 1)
+        let found = try bench.transcript(asking)
+        #expect(found.sequences() == [2, 3])
+        for (text, offset) in zip(found.texts.suffix(2), 2...) {
+            let origin = #""data":{"topic":"cams","partition":3,"offset":\#(offset),"timestamp":9,"#
+            #expect(text.contains(origin + #""key":null,"headers":[],"data":{"camera_id":"#))
+        }
+        #expect(
+            try bench.transcript(plain).texts.last?.contains(#""data":{"camera_id":"#) == true)
+        let wrong = bench.openWebSocket()
+        bench.say(wrong, #"{"type":"subscribe","channel":"cameras","metadata":"yes"}"#)
+        #expect(try bench.transcript(wrong).types == ["retry", "error"])
+    }
+
     @Test("filters and a cursor do what they do in a query")
     func filtered() throws {
         let bench = try HubBench(windowBytes: 1 << 20)
