@@ -166,6 +166,17 @@ let testOnly: [Target] = [
             "BrokerTestKit", "ClusterHarness",
         ]
     ),
+    .target(
+        name: "HistorySimulation",
+        dependencies: ["Bytes", "EventStreamWire", "JSONFields", "BrokerCore", "History", "KafkaClient", "NodeConfiguration"]
+    ),
+    .testTarget(
+        name: "HistorySimulationTests",
+        dependencies: [
+            "Bytes", "PosixIO", "Observability", "Reactor", "EventStreamWire", "History",
+            "RedisClient", "BrokerTestKit", "HistorySimulation",
+        ]
+    ),
     .testTarget(name: "TidyTests"),
 ]
 

@@ -42,6 +42,8 @@ package final class EventBatch: Sendable {
     /// True for a message of Rivulet's own, such as a gap. It goes to every subscription, or, where
     /// its route has channels, to those of them.
     package let isNotice: Bool
+    /// Where a notice is for those alone whose cursor lies after this one.
+    package let noticeBound: EventID?
     /// True where the batch was read back from history rather than seen live.
     package let isReplay: Bool
     /// The cursor of who has received a notice; events have IDs of their own.
@@ -72,6 +74,7 @@ package final class EventBatch: Sendable {
             frames.count + frameEnds.count * 4 + (fields?.memoryBytes ?? 0) + 256
             + (origins?.memoryBytes ?? 0)
         account?.add(accountedBytes)
+        noticeBound = nil
     }
 
     deinit { account?.add(-accountedBytes) }
@@ -82,9 +85,13 @@ package final class EventBatch: Sendable {
     ///   - route: Where only subscriptions to one topic get it; their filters do not matter. `nil`
     ///     sends it to every subscription.
     ///   - place: Where it lies, for those whose cursor is before; `nil` where that is `id`.
+    ///   - bound: Makes it a message to those alone whose cursor lies after it; those who have come
+    ///     all the way through the events before it have no use for it.
     package init(
-        notice frame: [UInt8], id: EventID, route: TopicRoute? = nil, place: EventID? = nil
+        notice frame: [UInt8], id: EventID, route: TopicRoute? = nil, place: EventID? = nil,
+        forCursorsAfter bound: EventID? = nil
     ) {
+        noticeBound = bound
         firstID = place ?? id
         origins = nil
         noticeCursor = id
@@ -207,7 +214,8 @@ package final class EventBatch: Sendable {
         after cursor: EventID, to slices: inout [Range<Int>]
     ) -> Int {
         if isNotice {
-            guard firstID > cursor, isFor(subscription) else { return 0 }
+            guard firstID > cursor, noticeBound.map({ cursor > $0 }) ?? true, isFor(subscription)
+            else { return 0 }
             slices.append(0..<bytes(in: format).count)
             return 1
         }

@@ -44,6 +44,9 @@ package enum ReplayOutcome: Sendable {
     case page(batches: [EventBatch], through: EventID)
     /// The cursor lies beyond `tip`, the newest ID there is, for which `reason` says why.
     case unknownCursor(tip: EventID, reason: GapNotice.Reason)
+    /// The cursor lies in what Redis has lost: `notice` says so, and what comes after its `from`,
+    /// comes after its `to`. The cursor may have to go back for that.
+    case lost(notice: GapNotice)
     /// History cannot be asked at the moment; ask again later.
     case unavailable
 }

@@ -65,6 +65,11 @@ package struct GapNotice: Sendable, Equatable {
         return EventBatch(notice: frame(id: from), id: from, place: next)
     }
 
+    /// The same for those alone whose cursor lies after `bound`.
+    package func batch(forCursorsAfter bound: EventID) -> EventBatch {
+        EventBatch(notice: frame, id: to, forCursorsAfter: bound)
+    }
+
     /// The notice as it goes on the wire.
     var frame: [UInt8] { frame(id: to) }
 

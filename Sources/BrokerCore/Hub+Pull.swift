@@ -128,6 +128,11 @@ extension Hub {
             // The cursor goes back: what it said was never true here.
             subscriber.cursor = .zero
             pull(subscriber)
+        case .lost(let notice):
+            subscriber.source = .page([notice.batch], index: 0, through: notice.to)
+            // It may be a number of another server's, with a clock that was ahead.
+            subscriber.cursor = notice.from
+            pull(subscriber)
         case .unavailable:
             // History is away. The connection stays; it asks again after a moment.
             let timer = LoopTimer { [weak self] in

@@ -124,7 +124,8 @@ final class SubscriptionClass {
             let bytes = count == 0 ? batch.frames : batch.bytes(in: format)
             return Rendering(bytes: bytes, eventCount: count)
         }
-        let isWhole = cursor < batch.firstID
+        // Who gets a bounded notice depends on the cursor, so its chunk is not kept for all.
+        let isWhole = cursor < batch.firstID && batch.noticeBound == nil
         let identity = ObjectIdentifier(batch)
         if isWhole {
             for index in stride(from: chunks.count - 1, through: 0, by: -1)

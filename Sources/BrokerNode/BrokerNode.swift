@@ -206,7 +206,7 @@ package final class BrokerNode {
         let log = log
         tailParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
             let purposes = ["tail", "commands", "replay"]
-            let scripts = [HistoryScripts.tip, HistoryScripts.page]
+            let scripts = [HistoryScripts.attach, HistoryScripts.page]
             let connections = purposes.map { purpose in
                 RedisConnection(
                     loop: loop, settings: redis, purpose: purpose, scripts: scripts,
@@ -252,7 +252,8 @@ package final class BrokerNode {
                 directory: context.directory, eventBytesMax: limits.eventBytes, account: account),
             readers: readers, account: account, limits: context.replayLimits,
             metrics: context.replayMetrics, gaps: context.gapMetrics, log: log.named("replay"),
-            knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] })
+            knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] },
+            newestID: { [weak parts] in parts?.tail?.newestID ?? .zero })
         let tail = HistoryTail(
             loop: loop,
             connections: .init(blocking: parts.connections[0], commands: parts.connections[1]),
@@ -302,7 +303,9 @@ package final class BrokerNode {
         ingestParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
             let connection = RedisConnection(
                 loop: loop, settings: redis, purpose: "append",
-                scripts: [HistoryScripts.append, HistoryScripts.forgetHighWater],
+                scripts: [
+                    HistoryScripts.attach, HistoryScripts.append, HistoryScripts.forgetHighWater,
+                ],
                 log: log.named("redis"), metrics: context.redisMetrics)
             let appender = HistoryAppender(
                 connection: connection,
@@ -315,7 +318,7 @@ package final class BrokerNode {
                     log: log.named("ingest"),
                     tailProgress: {
                         TailProgress(
-                            sequence: UInt64(clamping: context.tailMetrics.lastSequence.value),
+                            newestID: context.tailMetrics.newestID,
                             isFollowing: context.status.isFollowing)
                     })
                 let telemetry =

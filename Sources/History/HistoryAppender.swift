@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+package import EventStreamWire
 import PosixIO
 package import RedisClient
 
@@ -34,6 +35,8 @@ package final class HistoryAppender {
     private let windowMilliseconds: Int64
     private let indexMilliseconds: Int64
     private let indexBatches: Int
+    /// The epoch of history that the caller is attached to; without one it is not looked at.
+    package var epoch = ""
 
     package init(connection: RedisConnection, keys: HistoryKeys, retention: HistoryRetention) {
         self.connection = connection
@@ -69,6 +72,7 @@ package final class HistoryAppender {
         command.append(request.sparseOffsets)
         command.append(request.loss?.text ?? "")
         command.append(indexBatches)
+        command.append(epoch)
         connection.send(command) { result in
             switch result {
             case .failure(let error): completion(.failure(error))
@@ -95,9 +99,24 @@ package final class HistoryAppender {
                 .appended(
                     lastMilliseconds: UInt64(clamping: mark),
                     lastSequence: UInt64(clamping: reply[2].integer ?? 0)))
+        case 4: return .success(.otherEpoch)
         default:
             return .failure(
                 RedisError(.serverReplied, "the append script answered \(reply.copy())"))
+        }
+    }
+
+    /// Makes the history that Redis holds the one that is gone on with; see
+    /// ``HistoryScripts/attach``. From then on appends hold for its epoch.
+    ///
+    /// - Parameter seen: The newest ID that the caller's node has seen.
+    package func attach(
+        seen: EventID, _ completion: @escaping (Result<HistoryState, RedisError>) -> Void
+    ) {
+        connection.send(.attach(keys, seen: seen)) { [weak self] result in
+            let state = HistoryState.read(result)
+            if case .success(let state) = state { self?.epoch = state.epoch }
+            completion(state)
         }
     }
 

@@ -8,7 +8,8 @@
 ///
 /// | key | type | what |
 /// |---|---|---|
-/// | `{prefix}:seq` | hash | `ms` and `n` of the newest event ID |
+/// | `{prefix}:seq` | hash | `ms` and `n` of the newest event ID; `epoch` and `server`: see ``EpochEnd`` |
+/// | `{prefix}:epochs` | list | the last 64 places where Redis went on from before, newest first |
 /// | `{prefix}:topics` | set | every topic that has history |
 /// | `{prefix}:news` | stream | topics in the order in which they first got history |
 /// | `{prefix}:window:TOPIC` | stream | the events' bytes, one entry a batch; short retention |
@@ -33,6 +34,9 @@ package struct HistoryKeys: Sendable, Hashable {
     package var sequence: String { "{\(prefix)}:seq" }
     package var topics: String { "{\(prefix)}:topics" }
     package var news: String { "{\(prefix)}:news" }
+    package var epochEnds: String { "{\(prefix)}:epochs" }
+    /// What the name of every key begins with.
+    package var root: String { "{\(prefix)}" }
     package func window(_ topic: String) -> String { "{\(prefix)}:window:\(topic)" }
     package func index(_ topic: String) -> String { "{\(prefix)}:index:\(topic)" }
     package func floor(_ topic: String) -> String { "{\(prefix)}:floor:\(topic)" }

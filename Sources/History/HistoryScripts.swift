@@ -11,7 +11,8 @@ package enum HistoryScripts {
     ///
     /// Replies: `{0, hw}` all of it was there; `{1, hw}` its beginning was there, send the rest;
     /// `{2, hw}` Redis has less than the caller knows it had: it lost data; `{3, ms, n}` appended,
-    /// and `ms-n` is the ID of its last event.
+    /// and `ms-n` is the ID of its last event; `{4, -1}` the caller is attached to another epoch of
+    /// history than there is: it has to run ``attach`` first. Without an epoch that is not looked at.
     ///
     /// A ``HistoryLoss`` is appended like a batch of one event; its field `l` is the last argument.
     ///
@@ -20,12 +21,13 @@ package enum HistoryScripts {
     package static let append = RedisScript(
         name: "append",
         body: """
+            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n', 'epoch')
+            if ARGV[14] ~= '' and seq[3] ~= ARGV[14] then return {4, -1} end
             local hw = tonumber(redis.call('HGET', KEYS[4], ARGV[2]) or '-1')
             local base, last, expected = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
             if last <= hw then return {0, hw} end
             if base <= hw then return {1, hw} end
             if hw < expected then return {2, hw} end
-            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
             local ms, n = tonumber(seq[1] or '0'), tonumber(seq[2] or '0')
             local count = tonumber(ARGV[6])
             if count == 0 then
@@ -93,14 +95,6 @@ package enum HistoryScripts {
             return {3, ms, n}
             """)
 
-    /// The newest ID and the topics that have history, as of one instant.
-    package static let tip = RedisScript(
-        name: "tip",
-        body: """
-            local seq = redis.call('HMGET', KEYS[1], 'ms', 'n')
-            return {seq[1] or '0', seq[2] or '0', redis.call('SMEMBERS', KEYS[2])}
-            """)
-
     /// One page after a cursor: for each topic the floor where it lies after the cursor, whether
     /// more entries follow, the entries, and what kind they are: 0 of the window, 1 of the index;
     /// then the newest entry of the index that it let go, and the entry of the index at or before
@@ -119,7 +113,9 @@ package enum HistoryScripts {
             local time = redis.call('TIME')
             local ms, n = tonumber(ARGV[1]), tonumber(ARGV[2])
             local budget, most = tonumber(ARGV[3]), tonumber(ARGV[4])
-            local reply = {seq[1] or '0', seq[2] or '0', time[1] .. string.format('%03d', math.floor(time[2] / 1000))}
+            local reply = {
+              seq[1] or '0', seq[2] or '0', time[1] .. string.format('%03d', math.floor(time[2] / 1000)),
+              redis.call('LINDEX', KEYS[#KEYS], 0) or ''}
             local tipms, tipn = tonumber(reply[1]), tonumber(reply[2])
             local beyond = ms > tipms or (ms == tipms and n >= tipn)
             local start = '(' .. ARGV[1] .. '-' .. ARGV[2]
@@ -128,7 +124,7 @@ package enum HistoryScripts {
               return tonumber(a), tonumber(b)
             end
             local parts, stop, stopms, stopn = {}, '+', nil, nil
-            for key = 2, #KEYS, 3 do
+            for key = 2, #KEYS - 1, 3 do
               local mark = redis.call('HMGET', KEYS[key + 1], 'id', 'index')
               local floor, indexfloor = mark[1] or '0-0', mark[2] or '0-0'
               local fms, fn = parse(floor)
@@ -155,7 +151,7 @@ package enum HistoryScripts {
                 parts[key] = {floor, more, entries, 1, indexfloor}
               end
             end
-            for key = 2, #KEYS, 3 do
+            for key = 2, #KEYS - 1, 3 do
               if not parts[key] then
                 local entries, bytes, more, from = {}, 0, 1, start
                 if beyond then more, bytes = 0, budget end

@@ -20,6 +20,13 @@ package final class TailMetrics: Sendable {
     package let topics: Gauge
     package let lastSequence: Gauge
     package let delay: DurationHistogram
+    private let newest = Lock(EventID.zero)
+
+    /// The newest ID that this node has given out. Any thread may ask.
+    package internal(set) var newestID: EventID {
+        get { newest.withLock { $0 } }
+        set { newest.withLock { $0 = newValue } }
+    }
 
     package init(in registry: MetricsRegistry) {
         events = registry.counter("rivulet_tail_events_total", "Events read from history.")
@@ -89,8 +96,11 @@ package final class HistoryTail {
     /// for, and lost, for ever.
     private var entriesPerRead = entriesPerReadMax
     private var layout = BatchLayout()
+    /// When history is to be attached to anew; at once after a connection was lost.
+    private var attachDue = MonotonicTime.now
     package private(set) var lastRead = MonotonicTime.now
     private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
+    private static let attachInterval: Duration = .seconds(1)
 
     /// - Parameters:
     ///   - began: Called once with the tip from which this node has everything.
@@ -115,6 +125,12 @@ package final class HistoryTail {
     /// The topics that have history, as far as this node knows.
     package var knownTopics: [String] { topics }
 
+    /// Where history went on from before, as far as this node knows; newest first.
+    package var knownEnds: [EpochEnd] { merge?.ends ?? [] }
+
+    /// The newest ID that this node has given out.
+    package var newestID: EventID { merge?.newestID ?? .zero }
+
     /// True once the node has a place in history and its last read was answered in time.
     package var isFollowing: Bool {
         merge != nil && MonotonicTime.now - lastRead < .seconds(5)
@@ -123,40 +139,64 @@ package final class HistoryTail {
     /// Begins, and goes on by itself whenever Redis can be reached. Call it again when a
     /// connection has become ready.
     package func proceed() {
+        // The server may be another one.
+        attachDue = .now
+        step()
+    }
+
+    private func step() {
         guard !isReading else { return }
-        guard merge != nil else { return findTip() }
-        if merge?.wantsTopics == true { return refreshTopics() }
+        if merge == nil || merge?.wantsTopics == true || attachDue <= .now { return attach() }
         read()
     }
 
-    // MARK: - Where to begin
+    // MARK: - Which history it is
 
-    private func findTip() {
+    /// Attaches to history: at the beginning to find the tip, later to find out whether Redis has
+    /// lost what this node has seen, also where nothing arrives.
+    private func attach() {
         guard connections.commands.state == .ready else { return }
         isReading = true
-        let command = RedisCommand(script: HistoryScripts.tip, keys: [keys.sequence, keys.topics])
-        connections.commands.send(command) { [weak self] result in
+        connections.commands.send(.attach(keys, seen: newestID)) { [weak self] result in
             guard let self else { return }
             isReading = false
-            switch result {
+            switch HistoryState.read(result) {
             case .failure(let error):
-                log.warning("cannot find the tip of history", LogField("error", error))
+                log.warning("cannot attach to history", LogField("error", error))
                 loop.schedule(retryTimer, after: .milliseconds(200))
-            case .success(let reply):
-                let tip = EventID(
-                    milliseconds: reply[0].text.flatMap { UInt64($0) } ?? 0,
-                    sequence: reply[1].text.flatMap { UInt64($0) } ?? 0)
-                merge = TailMerge(after: tip)
-                for index in 0..<reply[2].count {
-                    add(topic: reply[2][index].text ?? "", from: tip)
-                }
-                lastRead = .now
-                log.info(
-                    "following history", LogField("tip", tip), LogField("topics", topics.count))
-                began(tip)
-                proceed()
+            case .success(let state):
+                attachDue = .now + Self.attachInterval
+                take(state)
+                step()
             }
         }
+    }
+
+    private func take(_ state: HistoryState) {
+        guard merge != nil else { return begin(at: state) }
+        let regression = merge?.learn(state.ends)
+        if regression != nil {
+            // All that is left after it is read again, topics included.
+            let position = merge?.lastID ?? .zero
+            for topic in topics { positions[topic] = position }
+            newsPosition = "0-0"
+        }
+        for topic in state.topics { add(topic: topic, from: merge?.lastID ?? .zero) }
+        merge?.topicsWereRead()
+        if let regression { pass(on: [regression]) }
+    }
+
+    private func begin(at state: HistoryState) {
+        var merge = TailMerge<EventBatch?>(after: state.tip)
+        // None of them covers the tip.
+        _ = merge.learn(state.ends)
+        self.merge = merge
+        for topic in state.topics { add(topic: topic, from: state.tip) }
+        metrics.newestID = state.tip
+        lastRead = .now
+        log.info(
+            "following history", LogField("tip", state.tip), LogField("topics", topics.count))
+        began(state.tip)
     }
 
     private func add(topic: String, from position: EventID) {
@@ -164,23 +204,6 @@ package final class HistoryTail {
         positions[topic] = position
         topics.append(topic)
         metrics.topics.set(topics.count)
-    }
-
-    private func refreshTopics() {
-        guard connections.commands.state == .ready else { return }
-        isReading = true
-        connections.commands.send(RedisCommand("SMEMBERS").add(keys.topics)) { [weak self] result in
-            guard let self else { return }
-            isReading = false
-            switch result {
-            case .failure: loop.schedule(retryTimer, after: .milliseconds(200))
-            case .success(let reply):
-                let position = merge?.lastID ?? .zero
-                for index in 0..<reply.count { add(topic: reply[index].text ?? "", from: position) }
-                merge?.topicsWereRead()
-                proceed()
-            }
-        }
     }
 
     // MARK: - Reading
@@ -211,7 +234,7 @@ package final class HistoryTail {
             case .success(let reply):
                 lastRead = .now
                 take(reply)
-                proceed()
+                step()
             }
         }
     }
@@ -321,11 +344,20 @@ package final class HistoryTail {
                 log.error(
                     "Redis has lost its newest events; they are appended again under new IDs",
                     LogField("from", from), LogField("to", to))
-                // Clients are told: what they have stays right, what follows may repeat some of it.
+                // Clients are told: what they have after `from` comes again.
                 let notice = GapNotice(from: from, to: max(from, to), reason: .historyLost)
                 batches.append(counted(notice).batch)
+            case .passed(let end):
+                log.notice(
+                    "history goes on under other numbers; this node has missed nothing",
+                    LogField("from", end.from), LogField("to", end.to))
+                // For those who come from a node that had seen more than is left.
+                batches.append(
+                    GapNotice(from: end.from, to: end.to, reason: .historyLost)
+                        .batch(forCursorsAfter: end.from))
             }
         }
+        metrics.newestID = newestID
         if !batches.isEmpty { deliver(batches) }
     }
 }

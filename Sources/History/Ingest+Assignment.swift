@@ -23,7 +23,7 @@ extension Ingest {
             consumer?.completeAssignment([])
             return
         }
-        guard connection.state == .ready else { return }
+        guard connection.state == .ready, isAttached else { return }
         let byTopic = Dictionary(grouping: partitions, by: \.topic)
         let answers = StartAnswers(outstanding: byTopic.count)
         for (topic, members) in byTopic {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+package import EventStreamWire
 package import JSONFields
 package import KafkaClient
 package import Observability
@@ -65,11 +66,12 @@ package struct IngestSettings: Sendable {
 
 /// How far this node's own tail has come.
 package struct TailProgress: Sendable {
-    package var sequence: UInt64
+    /// The newest ID it has given out.
+    package var newestID: EventID
     package var isFollowing: Bool
 
-    package init(sequence: UInt64 = 0, isFollowing: Bool = false) {
-        self.sequence = sequence
+    package init(newestID: EventID = .zero, isFollowing: Bool = false) {
+        self.newestID = newestID
         self.isFollowing = isFollowing
     }
 }
@@ -128,7 +130,7 @@ package final class Ingest: ReadinessHandler {
     lazy var suspectTimer = LoopTimer { [weak self] in self?.askAboutSuspects() }
     private var isHolding = false
     private var isPaused = false
-    private var isStopped = false
+    var isStopped = false
     /// What has been said about topics that do not exist; bounded by the subscription.
     private var unknownTopics: Set<String> = []
     /// What last went wrong and has not gone right since; `nil` when all is well.
@@ -140,9 +142,15 @@ package final class Ingest: ReadinessHandler {
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
     private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
     lazy var startRetryTimer = LoopTimer { [weak self] in self?.findStarts() }
-    /// The sequence number of the newest event that this node appended.
-    private var appendedSequence: UInt64 = 0
-    private let tailProgress: @Sendable () -> TailProgress
+    /// The ID of the newest event that this node appended in the present epoch of history.
+    var appendedID = EventID.zero
+    let tailProgress: @Sendable () -> TailProgress
+    /// True while this connection's server is known to hold the history that is appended to.
+    var isAttached = false
+    var isAttaching = false
+    /// The epoch has changed, and what Redis holds of each partition has not been asked yet.
+    var marksAreOld = false
+    lazy var attachTimer = LoopTimer { [weak self] in self?.attach() }
     private lazy var paceTimer = LoopTimer { [weak self] in self?.dispatch() }
     private lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
 
@@ -178,7 +186,7 @@ package final class Ingest: ReadinessHandler {
         isStopped = true
         for timer in [
             commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
-            suspectTimer,
+            suspectTimer, attachTimer,
         ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
@@ -186,8 +194,8 @@ package final class Ingest: ReadinessHandler {
     /// The append connection is ready (again): send what is still unanswered.
     package func redisIsReady() {
         guard !isStopped else { return }
-        findStarts()
-        resend()
+        isAttached = false
+        attach()
     }
 
     /// The partitions this node reads.
@@ -343,6 +351,7 @@ package final class Ingest: ReadinessHandler {
 
     private func sendNext(_ slot: Slot) {
         guard !slot.isUnderWay else { return }
+        guard isAttached else { return markDirty(slot) }
         guard !isAheadOfTail else {
             markDirty(slot)
             if !paceTimer.isScheduled { loop.schedule(paceTimer, after: .milliseconds(1)) }
@@ -384,14 +393,29 @@ package final class Ingest: ReadinessHandler {
         }
     }
 
+    /// Reads Kafka again from where Redis was found to have fallen back to.
+    func heal(_ slot: Slot, from mark: Int64) {
+        metrics.redisLosses.add()
+        log.error(
+            "Redis has lost events that were appended; they are read from Kafka again",
+            LogField("partition", slot.partition), LogField("redis", mark),
+            LogField("expected", slot.ingest.highWater))
+        let before = slot.ingest.heldBytes
+        if case .rewind(let offset) = slot.ingest.fellBack(to: mark) {
+            consumer?.reposition(slot.partition, to: .at(offset))
+        }
+        heldBytes += slot.ingest.heldBytes - before
+        releaseIfDrained()
+    }
+
     private func settle(_ outcome: AppendOutcome, _ slot: Slot, _ request: AppendRequest) {
         let before = slot.ingest.heldBytes
         let action = slot.ingest.finished(outcome)
         heldBytes += slot.ingest.heldBytes - before
         lastError = nil
         switch outcome {
-        case .appended(_, let sequence):
-            appendedSequence = sequence
+        case .appended(let milliseconds, let sequence):
+            appendedID = EventID(milliseconds: milliseconds, sequence: sequence)
             if let loss = request.loss {
                 lossWasAppended(loss, of: slot)
             } else {
@@ -400,6 +424,9 @@ package final class Ingest: ReadinessHandler {
                 metrics.bytes.add(request.bytes.count)
             }
         case .alreadyThere, .overlaps: metrics.duplicates.add()
+        case .otherEpoch:
+            // The batch stays under way and is sent again once this node knows the epoch.
+            return attach()
         case .redisLostData(let mark):
             metrics.redisLosses.add()
             log.error(
@@ -421,11 +448,12 @@ package final class Ingest: ReadinessHandler {
     private var isAheadOfTail: Bool {
         guard settings.eventsAheadOfTailMax < .max else { return false }
         let tail = tailProgress()
-        guard tail.isFollowing, appendedSequence > tail.sequence else { return false }
-        return appendedSequence - tail.sequence > UInt64(settings.eventsAheadOfTailMax)
+        guard tail.isFollowing, appendedID.sequence > tail.newestID.sequence else { return false }
+        let ahead = appendedID.sequence - tail.newestID.sequence
+        return ahead > UInt64(settings.eventsAheadOfTailMax)
     }
 
-    private func resend() {
+    func resend() {
         for slot in slots.values { sendNext(slot) }
     }
 

@@ -13,6 +13,7 @@ package final class IngestMetrics: Sendable {
     package let retries: Counter
     package let tombstones: Counter
     package let redisLosses: Counter
+    package let epochs: Counter
     package let lostOffsets: Counter
     package let deadLetterFailures: Counter
     package let partitions: Gauge
@@ -38,6 +39,9 @@ package final class IngestMetrics: Sendable {
         redisLosses = registry.counter(
             "rivulet_ingest_redis_losses_total",
             "Times Redis was found to have lost appended events.")
+        epochs = registry.counter(
+            "rivulet_ingest_epochs_total",
+            "Times history went on in another server, or in one that was emptied.")
         lostOffsets = registry.counter(
             "rivulet_ingest_lost_offsets_total",
             "Kafka offsets that retention deleted before they were read.")

@@ -46,6 +46,8 @@ package enum AppendOutcome: Sendable, Equatable {
     case overlaps(highWater: Int64)
     /// Redis has less than it had: it lost data.
     case redisLostData(highWater: Int64)
+    /// Nothing was done: the sender has to attach to the present epoch of history first.
+    case otherEpoch
 }
 
 /// The ingest of one partition: collects records, lets one batch at a time go to Redis.
@@ -106,6 +108,9 @@ package struct PartitionIngest {
     package private(set) var highWater: Int64
     /// The highest offset read; records at or below it are old ones.
     private var read: Int64
+    /// The highest offset that was in history before Redis lost it: what Kafka no longer holds of
+    /// what is read again has been served, and is no loss of records nobody had read.
+    private var hadThrough: Int64 = -1
     /// True where the record after ``read`` is to be the next one, so that a later one is a jump.
     private var isPlaced: Bool
     /// True while there are jumps that ``askingAboutJumps()`` has not returned.
@@ -224,15 +229,21 @@ package struct PartitionIngest {
             highWater = mark
             inFlight = rest(of: request, after: mark)
             return .none
-        case .redisLostData(let mark):
-            let lostFrom = mark >= 0 ? mark : max(-1, highWater - Self.rewindAfterTotalLoss)
-            inFlight = nil
-            dropOpen()
-            highWater = mark
-            read = lostFrom
-            isPlaced = true
-            return .rewind(to: lostFrom + 1)
+        case .redisLostData(let mark): return fellBack(to: mark)
+        case .otherEpoch: return .none
         }
+    }
+
+    /// Redis was found to hold less than it did. Call it only while no answer is awaited.
+    package mutating func fellBack(to mark: Int64) -> Action {
+        let lostFrom = mark >= 0 ? mark : max(-1, highWater - Self.rewindAfterTotalLoss)
+        inFlight = nil
+        dropOpen()
+        if mark < 0 { hadThrough = max(hadThrough, highWater) }
+        highWater = mark
+        read = lostFrom
+        isPlaced = true
+        return .rewind(to: lostFrom + 1)
     }
 
     /// Forgets everything collected and starts again at `offset`, which Kafka will be read from.
@@ -240,6 +251,7 @@ package struct PartitionIngest {
         inFlight = nil
         dropOpen()
         self.highWater = highWater
+        hadThrough = -1
         read = offset - 1
         isPlaced = true
     }
@@ -304,8 +316,12 @@ package struct PartitionIngest {
     /// - Returns: The offsets that are lost; `nil` where those have been accounted for.
     package mutating func retentionPassed(asked: Int64, low: Int64) -> ClosedRange<Int64>? {
         // Offsets between the last record and the one asked for were markers.
-        let first = isPlaced ? max(read + 1, asked) : max(asked, highWater + 1)
-        guard low > first else { return nil }
+        let next = isPlaced ? max(read + 1, asked) : max(asked, highWater + 1)
+        let first = max(next, hadThrough + 1)
+        guard low > first else {
+            if low > next { read = low - 1 }
+            return nil
+        }
         open.append(Self.lost(first...(low - 1)))
         openBytes += open[open.count - 1].encoding.writer.count
         read = low - 1
@@ -315,8 +331,9 @@ package struct PartitionIngest {
 
     private mutating func noteJump(before offset: Int64, in index: Int) {
         defer { isPlaced = true }
-        guard isPlaced, offset > read + 1 else { return }
-        open[index].jumps.append(Jump(missing: (read + 1)...(offset - 1)))
+        let first = max(read, hadThrough) + 1
+        guard isPlaced, offset > first else { return }
+        open[index].jumps.append(Jump(missing: first...(offset - 1)))
         hasNewJumps = true
     }
 

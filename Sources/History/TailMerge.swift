@@ -34,25 +34,55 @@ package struct TailMerge<Payload> {
         case batch(Entry)
         /// Nothing between these two can be had from the window.
         case gap(from: EventID, to: EventID)
-        /// Sequence numbers have fallen back: Redis lost its newest data and goes on from before.
+        /// Redis lost what was given out after `from` and goes on from there: what was lost comes
+        /// again, after `to`.
         case regressed(from: EventID, to: EventID)
+        /// History goes on after `to` as it did before `from`, which was the last given out.
+        case passed(EpochEnd)
     }
 
     /// The ID of the last event given out.
-    package private(set) var lastID: EventID
+    package private(set) var lastID: EventID {
+        didSet { newestID = max(newestID, lastID) }
+    }
+    /// The newest ID that was ever read or given out, also where history went on from before it,
+    /// also as the place of a notice. Nothing may be appended before it.
+    package private(set) var newestID: EventID
     private var waiting: [Entry] = []
     /// A read has left the present hole.
     private var holeWasSeen = false
     /// The topics were read after that.
     private var topicsAreFresh = false
+    /// Where history went on from before, newest first.
+    package private(set) var ends: [EpochEnd] = []
 
-    package init(after tip: EventID) { lastID = tip }
+    package init(after tip: EventID) {
+        lastID = tip
+        newestID = tip
+    }
 
     /// True while batches wait for something before them.
     package var hasHole: Bool { !waiting.isEmpty }
 
     /// True once a read has left a hole: read the set of topics, then call ``topicsWereRead()``.
     package var wantsTopics: Bool { holeWasSeen && !topicsAreFresh }
+
+    /// Takes what is known of ends. Where the last event given out lies in one, the merge goes
+    /// back to where that began: read all streams from ``lastID`` again.
+    package mutating func learn(_ ends: [EpochEnd]) -> Output? {
+        self.ends = ends
+        // What waits may have been lost before anything was given out of it.
+        waiting.removeAll { ends.covering($0.lastID) != nil }
+        if waiting.isEmpty { forgetHole() }
+        // One that has given out more than the loss accounts for is waited with: the next attach
+        // tells Redis, and history goes on after that.
+        guard let end = ends.covering(lastID), lastID < end.to else { return nil }
+        waiting = []
+        forgetHole()
+        lastID = end.from
+        newestID = max(newestID, end.to)
+        return .regressed(from: end.from, to: end.to)
+    }
 
     /// The set of topics was read, and all of them are among the streams of the next read.
     package mutating func topicsWereRead() { topicsAreFresh = holeWasSeen }
@@ -62,6 +92,7 @@ package struct TailMerge<Payload> {
     package mutating func take(_ entries: [Entry]) -> [Output] {
         // A batch that is there already (a stream was read again) is not taken twice.
         for entry in entries where entry.lastID > lastID {
+            newestID = max(newestID, entry.lastID)
             let isKnown = waiting.contains { $0.lastID == entry.lastID }
             if !isKnown { waiting.append(entry) }
         }
@@ -94,6 +125,15 @@ package struct TailMerge<Payload> {
     private mutating func release(into outputs: inout [Output]) {
         var released = 0
         for entry in waiting {
+            // Somewhere history went on from just here, perhaps more than once.
+            while entry.firstSequence > lastID.sequence &+ 1,
+                let end = ends.first(where: {
+                    $0.from.sequence == lastID.sequence && $0.to > lastID
+                })
+            {
+                outputs.append(.passed(end))
+                lastID = end.to
+            }
             guard entry.firstSequence == lastID.sequence &+ 1 else { break }
             outputs.append(.batch(entry))
             lastID = entry.lastID

@@ -105,6 +105,7 @@ private struct Reader {
             case .batch(let entry): given.append(entry.payload)
             case .gap(let from, let to): gaps.append((from, to))
             case .regressed(let from, let to): regressions.append((from, to))
+            case .passed: break
             }
         }
     }
@@ -133,6 +134,7 @@ struct TailMergeTests {
             case .batch(let entry): "\(entry.lastID.sequence)"
             case .gap(let from, let to): "gap \(from)..\(to)"
             case .regressed(let from, let to): "regressed \(from)..\(to)"
+            case .passed(let end): "passed \(end.from)..\(end.to)"
             }
         }
     }

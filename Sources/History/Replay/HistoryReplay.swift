@@ -55,12 +55,16 @@ package final class HistoryReplay: ReplaySource {
         /// Bytes of an event, as far as pages of Kafka have shown.
         var eventBytes = 512
         var waitsForTimer = false
+        /// Where history went on from before, as of the last page; newest first.
+        var ends: [EpochEnd] = []
         let knownTopics: () -> [String]
+        let newestID: () -> EventID
 
         init(
             connection: RedisConnection, encoder: BatchEncoder, limits: Limits,
-            knownTopics: @escaping () -> [String]
+            knownTopics: @escaping () -> [String], newestID: @escaping () -> EventID
         ) {
+            self.newestID = newestID
             self.connection = connection
             self.encoder = encoder
             self.knownTopics = knownTopics
@@ -93,11 +97,13 @@ package final class HistoryReplay: ReplaySource {
     ///   - account: Counts what `encoder` and the encoders of `readers` make.
     ///   - knownTopics: The topics that have history, for subscriptions to everything; called on
     ///     the loop.
+    ///   - newestID: The newest ID that this node has given out; called on the loop.
     package init(
         loop: EventLoop, connection: RedisConnection, keys: HistoryKeys,
         directory: ChannelDirectory, encoder: BatchEncoder, readers: KafkaPageReaders,
         account: ReplayAccount, limits: Limits, metrics: ReplayMetrics, gaps: GapMetrics,
-        log: Logger, knownTopics: @escaping () -> [String]
+        log: Logger, knownTopics: @escaping () -> [String],
+        newestID: @escaping () -> EventID = { .zero }
     ) {
         self.loop = loop
         self.keys = keys
@@ -110,8 +116,8 @@ package final class HistoryReplay: ReplaySource {
         self.log = log
         state = LoopBound(
             State(
-                connection: connection, encoder: encoder, limits: limits, knownTopics: knownTopics),
-            on: loop)
+                connection: connection, encoder: encoder, limits: limits, knownTopics: knownTopics,
+                newestID: newestID), on: loop)
     }
 
     package func readPage(
@@ -224,14 +230,21 @@ package final class HistoryReplay: ReplaySource {
     // MARK: - Reading
 
     private func read(
-        _ question: ReplayQuestion, _ lane: ReplayQueue<Waiter>.Lane, _ state: State
+        _ question: ReplayQuestion, _ lane: ReplayQueue<Waiter>.Lane, _ state: State,
+        isAttached: Bool = false
     ) {
+        if let end = state.ends.covering(question.cursor) {
+            let notice = GapNotice(from: end.from, to: end.to, reason: .historyLost)
+            gaps.add(notice)
+            return finish(question, lane, .lost(notice: notice), state)
+        }
         var scriptKeys = [keys.sequence]
         for topic in question.topics {
             scriptKeys.append(keys.window(topic))
             scriptKeys.append(keys.floor(topic))
             scriptKeys.append(keys.index(topic))
         }
+        scriptKeys.append(keys.epochEnds)
         var command = RedisCommand(script: HistoryScripts.page, keys: scriptKeys)
         command.append(question.cursor.milliseconds)
         command.append(question.cursor.sequence)
@@ -245,16 +258,40 @@ package final class HistoryReplay: ReplaySource {
             case .failure(let error):
                 log.debug("a page of history could not be read", LogField("error", error))
                 finish(question, lane, .unavailable, state)
-            case .success(let reply): take(reply, question, lane, state)
+            case .success(let reply):
+                let answer = PageAnswer(reply, question)
+                // Where history has gone on from before, or the cursor lies ahead of all there is,
+                // it may be one of events that Redis has just lost.
+                let isNews = answer.newestEnd != state.ends.first
+                guard isNews || (answer.isBeyondTip && !isAttached) else {
+                    return take(reply, answer, question, lane, state)
+                }
+                attach(question, lane, state)
             }
         }
     }
 
-    private func take(
-        _ reply: RedisReplyView, _ question: ReplayQuestion, _ lane: ReplayQueue<Waiter>.Lane,
-        _ state: State
+    /// Learns where history has gone on from before, and reads again.
+    private func attach(
+        _ question: ReplayQuestion, _ lane: ReplayQueue<Waiter>.Lane, _ state: State
     ) {
-        let answer = PageAnswer(reply, question)
+        state.connection.send(.attach(keys, seen: state.newestID())) { [self] result in
+            guard case .success(let history) = HistoryState.read(result) else {
+                return finish(question, lane, .unavailable, state)
+            }
+            if state.ends != history.ends {
+                // Some of it may be what was lost.
+                state.cache.removeAll()
+                state.ends = history.ends
+            }
+            read(question, lane, state, isAttached: true)
+        }
+    }
+
+    private func take(
+        _ reply: RedisReplyView, _ answer: PageAnswer, _ question: ReplayQuestion,
+        _ lane: ReplayQueue<Waiter>.Lane, _ state: State
+    ) {
         let cursor = question.cursor
         if cursor > answer.tip {
             // A bare time is no ID that anybody claims to have received.

@@ -11,6 +11,8 @@ struct PageAnswer {
     let tip: EventID
     /// Redis' clock, in milliseconds since 1970.
     let now: UInt64
+    /// Where history last went on from before.
+    let newestEnd: EpochEnd?
     /// The topics whose window no longer reaches back to the cursor.
     private(set) var older: [IndexPart] = []
     /// Up to here the windows of the other topics have been read.
@@ -20,13 +22,15 @@ struct PageAnswer {
     private(set) var doubt: GapNotice.Reason?
 
     /// Where the parts of the topics begin in the reply.
-    static let partsStart = 3
+    static let partsStart = 4
 
     init(_ reply: RedisReplyView, _ question: ReplayQuestion) {
         tip = EventID(
             milliseconds: reply[0].text.flatMap { UInt64($0) } ?? 0,
             sequence: reply[1].text.flatMap { UInt64($0) } ?? 0)
         now = reply[2].text.flatMap { UInt64($0) } ?? 0
+        newestEnd = reply[3].text.flatMap { EpochEnd.parse($0) }
+        isBeyondTip = question.cursor > tip && question.cursor.sequence != .max
         windowThrough = tip
         for index in question.topics.indices {
             let part = reply[Self.partsStart + index]
@@ -47,6 +51,9 @@ struct PageAnswer {
         }
         findDoubt(reply, question)
     }
+
+    /// True where the cursor claims to be of an event newer than all there are.
+    private(set) var isBeyondTip = false
 
     /// Why a cursor beyond the tip is none.
     func reasonBeyondTip(_ cursor: EventID) -> GapNotice.Reason {
