@@ -113,7 +113,9 @@ struct SimulatedClient {
 
     private mutating func receive(_ frame: ArraySlice<UInt8>) {
         func word(_ from: Int, _ count: Int) -> UInt64 {
-            (0..<count).reduce(0) { $0 | UInt64(frame[frame.startIndex + from + $1]) << UInt64(8 * $1) }
+            (0..<count).reduce(0) {
+                $0 | UInt64(frame[frame.startIndex + from + $1]) << UInt64(8 * $1)
+            }
         }
         let id = EventID(milliseconds: word(4, 8), sequence: word(12, 8))
         if let last = received.last?.id, id <= last {

@@ -219,7 +219,9 @@ struct SimulatedNode {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(16)
         for word in [id.milliseconds, id.sequence] {
-            for shift in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * shift))) }
+            for shift in 0..<8 {
+                bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * shift)))
+            }
         }
         return bytes
     }

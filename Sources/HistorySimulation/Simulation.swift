@@ -102,9 +102,15 @@ package struct Simulation {
             step()
             if tracesClients {
                 for (place, client) in clients.enumerated() {
-                    note("client \(place) on \(client.node ?? -1) at \(client.cursor ?? .zero) has \(client.received.map { "\($0.number)" }.joined(separator: ","))")
+                    note(
+                        "client \(place) on \(client.node ?? -1) at \(client.cursor ?? .zero) has \(client.received.map { "\($0.number)" }.joined(separator: ","))"
+                    )
                 }
-                for (place, node) in nodes.enumerated() { note("node \(place) \(node.seen) w \(node.window?.coveredAfter ?? .zero)..\(node.window?.lastID ?? .zero) ends \(node.ends)") }
+                for (place, node) in nodes.enumerated() {
+                    note(
+                        "node \(place) \(node.seen) w \(node.window?.coveredAfter ?? .zero)..\(node.window?.lastID ?? .zero) ends \(node.ends)"
+                    )
+                }
                 note("redis \(redis.tip)")
             }
             if let complaint = self.complaint { return complaint }
@@ -377,7 +383,8 @@ package struct Simulation {
         for entry in redis.history {
             for (id, number) in numbers(entry) {
                 history.append((entry.topic, id, number))
-                byPartition[TopicPartition(entry.topic, entry.partition), default: []].append(number)
+                byPartition[TopicPartition(entry.topic, entry.partition), default: []].append(
+                    number)
             }
         }
         for partition in Scene.partitions {

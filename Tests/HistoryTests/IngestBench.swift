@@ -22,14 +22,14 @@ final class IngestScene: Sendable {
     let topic = "a"
     let deadLetterTopic = "rivulet.dead-letters"
 
-    init(partitions: Int) throws {
+    init(partitions: Int, redis arguments: [String] = []) throws {
         cluster = try KafkaMockCluster(brokers: 1, log: .silent)
         try cluster.createTopic(topic, partitions: partitions)
         try cluster.createTopic(deadLetterTopic, partitions: 1)
         producer = try KafkaProducer(
             settings: KafkaSettings(bootstrapServers: cluster.bootstrapServers),
             producer: KafkaProducerSettings(messageMaxBytes: 8_000_000), log: .silent)
-        server = try RedisServerProcess()
+        server = try RedisServerProcess(arguments: arguments)
         link = try RedisLink(server)
     }
 

@@ -27,6 +27,7 @@ struct KafkaReplayTests {
     init() throws {
         server = try RedisServerProcess()
         link = try RedisLink(server)
+        _ = try link.send(.attach(keys, seen: .zero))
     }
 
     /// Appends batches of random sizes to random topics and partitions, keeps them in Kafka, and

@@ -252,7 +252,7 @@ package final class HistoryReplay: ReplaySource {
         // A page of Kafka that finds smaller events than expected is small; larger ones end it.
         command.append(
             min(Self.eventsPerPage, max(64, limits.pageBytes / max(1, state.eventBytes))))
-        metrics.pages.add()
+        if !isAttached { metrics.pages.add() }
         state.connection.send(command) { [self] result in
             switch result {
             case .failure(let error):
