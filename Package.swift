@@ -168,7 +168,10 @@ let testOnly: [Target] = [
     ),
     .target(
         name: "HistorySimulation",
-        dependencies: ["Bytes", "EventStreamWire", "JSONFields", "BrokerCore", "History", "KafkaClient", "NodeConfiguration"]
+        dependencies: [
+            "Bytes", "EventStreamWire", "JSONFields", "BrokerCore", "History", "KafkaClient",
+            "NodeConfiguration",
+        ]
     ),
     .testTarget(
         name: "HistorySimulationTests",

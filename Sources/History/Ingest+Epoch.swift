@@ -61,7 +61,8 @@ extension Ingest {
                     marksAreOld = true
                     return
                 }
-                for (slot, mark) in zip(members, marks.ofPartitions) where slots[slot.partition] === slot {
+                for (slot, mark) in zip(members, marks.ofPartitions)
+                where slots[slot.partition] === slot {
                     guard !slot.isUnderWay, (mark ?? -1) < slot.ingest.highWater else { continue }
                     heal(slot, from: mark ?? -1)
                 }
