@@ -118,14 +118,16 @@ let programs: [Target] = [
         name: "rivulet",
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
-            "NodeConfiguration", "KafkaClient", "BrokerNode", "TrafficScene", "CLinux",
+            "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "BrokerNode",
+            "TrafficScene", "CLinux",
         ]
     ),
     .testTarget(
         name: "RivuletProgramTests",
         dependencies: [
             "rivulet", "Bytes", "PosixIO", "Observability", "EventStreamWire", "HTTP1Wire",
-            "NodeConfiguration", "KafkaClient", "TrafficScene", "CLinux",
+            "NodeConfiguration", "KafkaClient", "RedisClient", "TrafficScene", "BrokerTestKit",
+            "CLinux",
         ]
     ),
     .executableTarget(

@@ -172,29 +172,15 @@ package final class BrokerNode {
     private func redisSettings() throws(BrokerNodeError) -> RedisSettings {
         let section = context.configuration.redis
         do throws(RedisError) {
-            var settings = RedisSettings(url: try RedisURL(section.url))
-            if let username = section.username { settings.username = username }
-            if let password = section.password { settings.password = password.reveal() }
-            settings.clientName = "rivulet-\(context.configuration.node.id)"
-            settings.commandTimeout = section.timeout
-            settings.connectTimeout = section.timeout
-            if settings.usesTLS { settings.tls = try redisTrust(section) }
+            let settings = try RedisSettings(
+                section, clientName: "rivulet-\(context.configuration.node.id)")
+            if settings.usesTLS, !section.tlsVerify {
+                log.warning("redis.tls_verify is off: anybody in between can read and change all")
+            }
             return settings
         } catch {
             throw BrokerNodeError(detail: "redis.url: \(error.detail)")
         }
-    }
-
-    private func redisTrust(_ section: RedisSection) throws(RedisError) -> TLSClientContext {
-        var trust = TLSClientSettings()
-        trust.authorityFile = section.tlsAuthority
-        trust.verifiesServer = section.tlsVerify
-        if !section.tlsVerify {
-            log.warning("redis.tls_verify is off: anybody in between can read and change all")
-        }
-        do throws(TLSError) {
-            return try TLSClientContext(trust)
-        } catch { throw RedisError(.settingInvalid, error.detail) }
     }
 
     // MARK: - Tail

@@ -31,7 +31,7 @@ struct ConsumerClosing: @unchecked Sendable {
     let probe: TopicPartition
 
     /// librdkafka's version as it runs: 0x020000ff is 2.0.0.
-    private static var version: Int32 { rd_kafka_version() }
+    private static var version: Int32 { KafkaLibrary.versionNumber }
 
     /// The share of the time left that a probe of the coordinator may take.
     private static let probeLimit: Duration = .seconds(2)

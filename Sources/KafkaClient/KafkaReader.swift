@@ -11,7 +11,7 @@ import PosixIO
 /// nothing and disturbs nobody.
 @safe
 package final class KafkaReader {
-    private let handle: ClientHandle
+    let handle: ClientHandle
     private let queue: OpaquePointer
     private let settings: KafkaSettings
     private var isClosed = false

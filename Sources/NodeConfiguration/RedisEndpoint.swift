@@ -19,6 +19,15 @@ package enum RedisEndpoint: Sendable, Equatable {
         }
     }
 
+    /// True where the server is surely on this machine.
+    package var isOnThisMachine: Bool {
+        switch self {
+        case .unix: true
+        case .tcp(let host, _, _), .tls(let host, _, _):
+            host == "localhost" || host == "::1" || host.hasPrefix("127.")
+        }
+    }
+
     init(url: String) throws(Refusal) {
         if let reason = TextRule.refuseSize(url, 1...512) ?? TextRule.refuseUnprintable(url) {
             throw Refusal(reason: reason)

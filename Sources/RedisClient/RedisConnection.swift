@@ -63,7 +63,8 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     /// When the deadline timer is due: no later than the earliest deadline.
     private var nextDeadline: MonotonicTime?
     private var rejected: [(Completion, RedisError)] = []
-    private var lastFailure = ""
+    /// Why the last attempt to connect failed; empty where it has succeeded.
+    package private(set) var lastFailure = ""
 
     private lazy var dialer = Dialer(
         loop: loop, address: settings.address, tls: settings.usesTLS ? settings.tls : nil,

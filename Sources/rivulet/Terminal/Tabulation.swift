@@ -19,6 +19,21 @@ enum Tabulation {
         return number < 0 ? "-\(text)" : text
     }
 
+    /// `512 B`, `64 MiB`, `23.5 GiB`.
+    static func bytes(_ number: Int) -> String {
+        var unit = 0
+        var value = Double(number)
+        let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+        while value.magnitude >= 1024, unit + 1 < units.count {
+            value /= 1024
+            unit += 1
+        }
+        let tenths = Int((value * 10).rounded())
+        return tenths % 10 == 0 || unit == 0
+            ? "\(tenths / 10) \(units[unit])"
+            : "\(tenths / 10).\(tenths.magnitude % 10) \(units[unit])"
+    }
+
     /// The first of `names`, and how many more there are.
     static func list(_ names: [String], limit: Int = 10) -> String {
         let shown = names.prefix(limit).joined(separator: ", ")
