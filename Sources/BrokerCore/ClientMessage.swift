@@ -7,13 +7,28 @@ package import JSONFields
 
 /// What a client asks over its WebSocket.
 enum ClientMessage: Equatable {
-    case subscribe(name: String?, ChannelRequest, after: EventID?)
+    case subscribe(name: String?, ChannelRequest, from: SpanRequest)
     case unsubscribe(name: String)
     /// Goes on with a subscription from another place.
-    case resume(name: String, after: EventID)
+    case resume(name: String, from: SpanRequest)
     case ping
 
     static let types = ["subscribe", "unsubscribe", "resume", "ping"]
+}
+
+/// Where in history a client wants to be, in its own words.
+struct SpanRequest: Sendable, Equatable {
+    var cursor: EventID?
+    var parameters: [(name: String, value: String)] = []
+
+    func span(now: UInt64) throws(SubscriptionError) -> StreamSpan {
+        try StreamSpanParameters(parameters).span(after: cursor, now: now)
+    }
+
+    static func == (left: SpanRequest, right: SpanRequest) -> Bool {
+        left.cursor == right.cursor
+            && left.parameters.elementsEqual(right.parameters, by: { $0 == $1 })
+    }
 }
 
 /// What a client wants to receive, in its own words.
@@ -156,26 +171,31 @@ package final class ClientMessageReader {
         switch type {
         case "subscribe":
             try allow(
-                ["type", "subscription", "channel", "filters", "last_event_id", "metadata"],
-                in: found)
+                ["type", "subscription", "channel", "filters", "last_event_id", "metadata"]
+                    + StreamSpanParameters.names, in: found)
             let name = try text("subscription", in: found)
             if let name { try Self.check(name: name) }
             let request = ChannelRequest(
                 channel: try text("channel", in: found),
                 filters: try filters(in: found) + metadata(in: found))
-            return .subscribe(name: name, request, after: try eventID(in: found))
+            return .subscribe(name: name, request, from: try span(in: found))
         case "unsubscribe":
             try allow(["type", "subscription"], in: found)
             return .unsubscribe(name: try name(in: found))
         case "resume":
-            try allow(["type", "subscription", "last_event_id"], in: found)
+            try allow(
+                ["type", "subscription", "last_event_id"] + StreamSpanParameters.names, in: found)
             let name = try name(in: found)
-            guard let cursor = try eventID(in: found) else {
+            let start = try span(in: found)
+            let hasStart =
+                start.cursor != nil
+                || start.parameters.contains { ["since", "history"].contains($0.name) }
+            guard hasStart else {
                 throw ClientMessageError(
                     .missingField, "\"resume\" says from where", parameter: "last_event_id",
-                    accepted: EventIDError.accepted)
+                    accepted: EventIDError.accepted + ["or one of since and history"])
             }
-            return .resume(name: name, after: cursor)
+            return .resume(name: name, from: start)
         case "ping":
             try allow(["type"], in: found)
             return .ping
@@ -248,6 +268,22 @@ package final class ClientMessageReader {
                 .malformedEventID, error.description, parameter: "last_event_id",
                 given: error.given, accepted: EventIDError.accepted)
         }
+    }
+
+    /// Where the subscription begins and ends. The values may be texts, as in a query, or numbers.
+    private func span(in found: [JSONMember]) throws(ClientMessageError) -> SpanRequest {
+        var request = SpanRequest(cursor: try eventID(in: found))
+        for member in found
+        where member.group == nil && StreamSpanParameters.names.contains(member.key) {
+            switch member.value {
+            case .text(let text): request.parameters.append((member.key, text))
+            case .number(let text): request.parameters.append((member.key, text))
+            case .bool, .null, .container:
+                throw ClientMessageError(
+                    .invalidField, "this field is a text or a number", parameter: member.key)
+            }
+        }
+        return request
     }
 
     /// The filters as parameters of a query would give them.

@@ -44,6 +44,8 @@ package final class EventBatch: Sendable {
     package let isNotice: Bool
     /// Where a notice is for those alone whose cursor lies after this one.
     package let noticeBound: EventID?
+    /// What a notice of a gap says.
+    package let gap: GapNotice?
     /// True where the batch was read back from history rather than seen live.
     package let isReplay: Bool
     /// The cursor of who has received a notice; events have IDs of their own.
@@ -68,6 +70,7 @@ package final class EventBatch: Sendable {
         self.isReplay = isReplay
         self.origins = origins
         isNotice = false
+        gap = nil
         noticeCursor = nil
         self.account = account
         accountedBytes =
@@ -87,9 +90,10 @@ package final class EventBatch: Sendable {
     ///   - place: Where it lies, for those whose cursor is before; `nil` where that is `id`.
     ///   - bound: Makes it a message to those alone whose cursor lies after it; those who have come
     ///     all the way through the events before it have no use for it.
+    ///   - gap: What it says, where it is the notice of a gap.
     package init(
         notice frame: [UInt8], id: EventID, route: TopicRoute? = nil, place: EventID? = nil,
-        forCursorsAfter bound: EventID? = nil
+        forCursorsAfter bound: EventID? = nil, gap: GapNotice? = nil
     ) {
         noticeBound = bound
         firstID = place ?? id
@@ -105,6 +109,7 @@ package final class EventBatch: Sendable {
         textRows = []
         isReplay = false
         isNotice = true
+        self.gap = gap
     }
 
     package var lastID: EventID { noticeCursor ?? id(ofRow: count - 1) }
@@ -200,7 +205,7 @@ package final class EventBatch: Sendable {
         route.channels.isEmpty || subscription.position(in: route) != nil
     }
 
-    private func matches(_ subscription: Subscription, row: Int) -> Bool {
+    func matches(_ subscription: Subscription, row: Int) -> Bool {
         guard let fields else { return true }
         return subscription.matches(fields, row: row)
     }

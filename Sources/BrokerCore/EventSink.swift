@@ -22,8 +22,15 @@ package protocol EventSink: AnyObject {
     func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite
     /// Ends the connection in an orderly way after what was taken.
     func finish()
+    /// Ends the stream, which has come to the end that its client asked for.
+    func complete()
     /// Ends the connection at once.
     func abort()
+}
+
+extension EventSink {
+    /// A stream that is a connection of its own ends with it.
+    package func complete() { finish() }
 }
 
 /// Older events for connections that the hot window cannot serve.
@@ -35,6 +42,26 @@ package protocol ReplaySource: Sendable {
     func readPage(
         of subscription: Subscription, after cursor: EventID,
         completion: @escaping @Sendable (ReplayOutcome) -> Void)
+}
+
+/// All that a hub asks of history: pages, and where to begin.
+///
+/// View: node. Threads: any.
+package protocol HistorySource: ReplaySource {
+    /// Finds the place after which `count` events up to and including `end` match, and calls
+    /// `completion` on a thread of the source's own. How much it looks at is bounded.
+    func findStart(
+        of subscription: Subscription, last count: Int, through end: EventID,
+        completion: @escaping @Sendable (LookbackOutcome) -> Void)
+}
+
+/// What a search backwards through history has come to.
+package enum LookbackOutcome: Sendable {
+    /// Where to begin, `nil` where nothing matches. `notice` tells of older events that were not
+    /// looked at, or cannot be, where fewer were found than asked for.
+    case start(EventID?, notice: GapNotice?)
+    /// History cannot be asked at the moment; ask again later.
+    case unavailable
 }
 
 /// One answer of a ``ReplaySource``.

@@ -27,6 +27,9 @@ package struct GapNotice: Sendable, Equatable {
         /// Kafka does not hold records that it held: the topic was deleted or made anew, or its
         /// brokers have lost them.
         case kafkaLost = "kafka_lost"
+        /// A search for the last events that match has looked at as much as it may; there may be
+        /// more of them before.
+        case lookbackLimit = "lookback_limit"
         /// The cursor's time has not come yet, by the clock of history.
         case futureID = "future_id"
         /// The cursor was never given out here: it belongs to another cluster, or to events that
@@ -48,12 +51,12 @@ package struct GapNotice: Sendable, Equatable {
     }
 
     /// The notice as something that every subscription receives in its place in the order.
-    package var batch: EventBatch { EventBatch(notice: frame, id: to) }
+    package var batch: EventBatch { EventBatch(notice: frame, id: to, gap: self) }
 
     /// The notice as something that the subscriptions which can see a topic receive, whatever
     /// their filters: what is missing may have matched them.
     package func batch(on route: TopicRoute) -> EventBatch {
-        EventBatch(notice: frame, id: to, route: route)
+        EventBatch(notice: frame, id: to, route: route, gap: self)
     }
 
     /// The notice in front of events that lie between its `from` and its `to`.
@@ -62,7 +65,7 @@ package struct GapNotice: Sendable, Equatable {
             from.sequence == .max
             ? EventID(milliseconds: from.milliseconds &+ 1, sequence: 0)
             : EventID(milliseconds: from.milliseconds, sequence: from.sequence + 1)
-        return EventBatch(notice: frame(id: from), id: from, place: next)
+        return EventBatch(notice: frame(id: from), id: from, place: next, gap: self)
     }
 
     /// The same for those alone whose cursor lies after `bound`.

@@ -13,6 +13,7 @@ extension Hub {
     func pull(_ subscriber: Subscriber) {
         subscriber.phase = .pulling
         guard flushPreamble(subscriber) else { return }
+        if let passage = subscriber.passage, passage.isConcluded { return complete(subscriber) }
         while true {
             guard settle(subscriber) else { return }
             let offered = gather(subscriber)
@@ -44,12 +45,24 @@ extension Hub {
     /// now: it is caught up, ahead, or waits for a page.
     private func settle(_ subscriber: Subscriber) -> Bool {
         while true {
+            if let passage = subscriber.passage, subscriber.sentBytes == 0,
+                passage.isOver(at: subscriber.cursor)
+            {
+                conclude(subscriber, passage)
+                return false
+            }
             switch subscriber.source {
             case .unseated:
                 seat(subscriber)
                 if subscriber.phase == .awaitingPage { return false }
             case .page(let batches, let index, let through):
-                if index < batches.count { return true }
+                if index < batches.count {
+                    switch admit(subscriber) {
+                    case .serve: return true
+                    case .wait: return false
+                    case .moved: continue
+                    }
+                }
                 subscriber.cursor = max(subscriber.cursor, through)
                 seat(subscriber)
                 if subscriber.phase == .awaitingPage { return false }
@@ -61,7 +74,14 @@ extension Hub {
                     if subscriber.phase == .awaitingPage { return false }
                     continue
                 }
-                if ordinal < window.endOrdinal { return true }
+                if ordinal < window.endOrdinal {
+                    switch admit(subscriber) {
+                    case .serve: return true
+                    case .wait: return false
+                    case .moved: continue
+                    }
+                }
+                if awaitsEnd(subscriber) { return false }
                 subscriber.phase = subscriber.cursor > window.lastID ? .ahead : .caughtUp
                 // Pushing starts at `pushedOrdinal`; whoever is caught up must be exactly there.
                 if ordinal > pushedOrdinal, subscriber.phase == .caughtUp {
@@ -92,7 +112,7 @@ extension Hub {
         requestPage(subscriber)
     }
 
-    private func requestPage(_ subscriber: Subscriber) {
+    func requestPage(_ subscriber: Subscriber) {
         subscriber.phase = .awaitingPage
         subscriber.source = .page([], index: 0, through: subscriber.cursor)
         metrics.replayPages.add()
@@ -107,6 +127,9 @@ extension Hub {
 
     private func pageArrived(_ outcome: ReplayOutcome, for key: Slab<Subscriber>.Key) {
         guard let subscriber = subscribers[key], subscriber.phase == .awaitingPage else { return }
+        let isConfirming = subscriber.passage?.isConfirming ?? false
+        // Where history is away, the same is asked again.
+        if case .unavailable = outcome {} else { subscriber.passage?.isConfirming = false }
         switch outcome {
         case .page(let batches, let through):
             subscriber.source = .page(batches, index: 0, through: through)
@@ -120,6 +143,10 @@ extension Hub {
                 gaps?.add(notice)
                 subscriber.source = .page(
                     [notice.batch], index: 0, through: window.coveredAfter)
+            } else if isConfirming, batches.isEmpty, through <= subscriber.cursor,
+                let passage = subscriber.passage
+            {
+                return conclude(subscriber, passage)
             }
             pull(subscriber)
         case .unknownCursor(let tip, let reason):
@@ -156,9 +183,15 @@ extension Hub {
         var skip = subscriber.sentBytes
         var cursor = subscriber.cursor
         var step = 0
+        let passage = subscriber.passage
+        let now = loop.now
         while pieces.count < PieceList.countMax, pieces.byteCount < Self.pullBytesMax,
             let batch = batch(of: subscriber, steps: step)
         {
+            if let passage {
+                // What has been begun was due before.
+                guard case .due = passage.verdict(on: batch, now: now) else { break }
+            }
             slices.removeAll(keepingCapacity: true)
             let rendering = members.render(batch, after: cursor, to: &slices)
             if pieces.isEmpty, slices.isEmpty {
@@ -202,7 +235,7 @@ extension Hub {
     }
 
     /// Moves the cursor past a whole batch.
-    private func passBatch(_ subscriber: Subscriber, _ batch: EventBatch) {
+    func passBatch(_ subscriber: Subscriber, _ batch: EventBatch) {
         subscriber.cursor = max(subscriber.cursor, batch.lastID)
         subscriber.sentBytes = 0
         subscriber.held = nil
@@ -230,6 +263,7 @@ extension Hub {
             }
             left -= size
             metrics.eventsDelivered.add(rendering.eventCount)
+            subscriber.passage?.sent(batch, events: rendering.eventCount)
             passBatch(subscriber, batch)
         }
     }

@@ -24,6 +24,8 @@ package final class Hub: EndOfTurnWork {
         package var windowBytes: Int
         /// See ``PassPacing``.
         package var batchWait: Duration = .zero
+        /// Milliseconds since 1970: what the ends of streams are measured by.
+        package var wallClock: @Sendable () -> UInt64 = { WallClock.milliseconds }
         /// What holds for subscriptions to one channel that has a rule of its own.
         package var lagRules: [Int: LagRule] = [:]
         /// What holds for all others.
@@ -50,7 +52,7 @@ package final class Hub: EndOfTurnWork {
 
     let loop: EventLoop
     private let settings: Settings
-    let replay: any ReplaySource
+    let replay: any HistorySource
     let gaps: GapMetrics?
     var random: any RandomNumberGenerator
     var window: HotWindow
@@ -87,7 +89,7 @@ package final class Hub: EndOfTurnWork {
 
     /// - Parameter startingAfter: The tip of history when the node began to tail it.
     package init(
-        loop: EventLoop, settings: Settings, replay: any ReplaySource, startingAfter: EventID,
+        loop: EventLoop, settings: Settings, replay: any HistorySource, startingAfter: EventID,
         gaps: GapMetrics? = nil,
         random: any RandomNumberGenerator = SystemRandomNumberGenerator()
     ) {
@@ -170,6 +172,18 @@ package final class Hub: EndOfTurnWork {
         _ sink: any EventSink, to subscription: Subscription, as form: StreamForm = .plain,
         after cursor: EventID?
     ) -> Key {
+        let span = StreamSpan(start: cursor.map { .after($0) } ?? .live)
+        return subscribe(sink, to: subscription, as: form, over: span)
+    }
+
+    /// Adds a connection that gets the events of `span`. Its first bytes are a `retry:`; its last,
+    /// where the span has an end, an `event: end`, after which the sink is told to complete.
+    package func subscribe(
+        _ sink: any EventSink, to subscription: Subscription, as form: StreamForm = .plain,
+        over span: StreamSpan
+    ) -> Key {
+        var cursor: EventID?
+        if case .after(let given) = span.start { cursor = given }
         let members = subscriptionClass(.init(subscription: subscription, form: form))
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
         subscriber.key = subscribers.insert(subscriber)
@@ -180,9 +194,20 @@ package final class Hub: EndOfTurnWork {
             subscriber.preamble = members.streamHeader + members.own(retryLine())
         }
         metrics.connections.set(subscribers.count)
-        // From ``liveCursor`` on.
-        if cursor == nil { place(subscriber, before: pushedOrdinal) }
-        pull(subscriber)
+        subscriber.passage = makePassage(span, subscriber.key)
+        switch span.start {
+        case .after: pull(subscriber)
+        case .live:
+            // From ``liveCursor`` on.
+            place(subscriber, before: pushedOrdinal)
+            pull(subscriber)
+        case .last(let count):
+            // What the socket does not take now goes before the first events.
+            subscriber.phase = .awaitingPage
+            _ = flushPreamble(subscriber)
+            guard subscribers[subscriber.key] != nil else { break }
+            findStart(subscriber, ofLast: count, before: span.end)
+        }
         return Key(slab: subscriber.key)
     }
 
@@ -271,6 +296,7 @@ package final class Hub: EndOfTurnWork {
 
     func remove(_ subscriber: Subscriber) {
         if subscriber.phase == .blocked { metrics.lagging.add(-1) }
+        if let passage = subscriber.passage { loop.cancel(passage.timer) }
         subscribers.remove(subscriber.key)
         let members = subscriber.subscriptionClass
         let last = members.members.removeLast()
@@ -327,7 +353,7 @@ package final class Hub: EndOfTurnWork {
                     served += 1
                 }
             case .ahead: pullAfterPush.append(subscriber)
-            case .pulling, .blocked, .awaitingPage: continue
+            case .pulling, .blocked, .awaitingPage, .paced: continue
             }
         }
         // Only now: to pull is to make another list in ``pieces``, which was everybody's.
@@ -409,7 +435,7 @@ package final class Hub: EndOfTurnWork {
                 return
             }
             switch subscriber.phase {
-            case .caughtUp, .ahead, .awaitingPage, .pulling:
+            case .caughtUp, .ahead, .awaitingPage, .pulling, .paced:
                 if silence >= due { quiet.append(subscriber) }
             case .blocked:
                 if silence >= stuck { ended.append(subscriber) } else { release(subscriber) }
@@ -445,6 +471,8 @@ package final class Hub: EndOfTurnWork {
     }
 
     var clockMilliseconds: UInt64 { loop.now.nanoseconds / 1_000_000 }
+
+    func wallMilliseconds() -> UInt64 { settings.wallClock() }
 
     private func retryLine() -> [UInt8] { Array("retry: \(retryMilliseconds())\n".utf8) }
 

@@ -22,6 +22,8 @@ final class Subscriber {
         case ahead
         /// Waits for a page of older events.
         case awaitingPage
+        /// Waits for the time at which its next event is to be played.
+        case paced
     }
 
     /// Where the next bytes come from.
@@ -52,6 +54,8 @@ final class Subscriber {
     var hasBeenLive = false
     /// When bytes were last taken, in milliseconds of the hub's clock.
     var lastWriteMilliseconds: UInt64 = 0
+    /// Where the stream has an end or a pace of its own. Such a subscriber is never caught up.
+    var passage: Passage?
 
     init(sink: any EventSink, class subscriptionClass: SubscriptionClass, cursor: EventID) {
         self.sink = sink

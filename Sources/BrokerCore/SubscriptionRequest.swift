@@ -29,7 +29,8 @@ package enum SubscriptionLimits {
 extension ChannelDirectory {
     /// Parameters that are about the position in history or the form of the stream, not about
     /// which events match. They are read elsewhere and allowed on every stream.
-    package static let streamParameters: Set<String> = ["last_event_id", "metadata"]
+    package static let streamParameters: Set<String> = Set(
+        ["last_event_id", "metadata"] + StreamSpanParameters.names)
 
     /// The subscription that a request to one channel asks for.
     package func subscription(to channel: Channel, parameters: [(name: String, value: String)])

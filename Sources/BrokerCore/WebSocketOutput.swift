@@ -31,6 +31,9 @@ final class WebSocketSubscription: EventSink {
     /// The hub sends all its clients away.
     func finish() { output.hubHasFinished() }
 
+    /// The stream is over; the socket stays for the others.
+    func complete() { output.hubHasCompleted(self) }
+
     /// The hub has met an end of the socket.
     func abort() { output.abort() }
 }
@@ -49,6 +52,8 @@ final class WebSocketOutput {
     private let hub: Hub
     /// Called where the hub ends a subscription that is not asked for by the session.
     var whenHubFinishes: (() -> Void)?
+    /// Called where a subscription has come to the end that it was asked to have.
+    var whenHubCompletes: ((WebSocketSubscription) -> Void)?
 
     /// Frames of the session's own that were not taken yet; the first perhaps in part.
     private var own: [UInt8] = []
@@ -290,4 +295,6 @@ final class WebSocketOutput {
     }
 
     func hubHasFinished() { whenHubFinishes?() }
+
+    func hubHasCompleted(_ subscription: WebSocketSubscription) { whenHubCompletes?(subscription) }
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
-package import EventStreamWire
+import EventStreamWire
 import Observability
 import PosixIO
 package import Reactor
@@ -87,6 +87,7 @@ package final class WebSocketSession {
         around.metrics.open.add(1)
         if deflate != nil { around.metrics.deflating.add() }
         output.whenHubFinishes = { [weak self] in self?.hubHasFinished() }
+        output.whenHubCompletes = { [weak self] in self?.remove($0) }
         say(retryMessage())
     }
 
@@ -130,6 +131,7 @@ package final class WebSocketSession {
         for subscription in subscriptions { output.remove(subscription) }
         subscriptions = []
         output.whenHubFinishes = nil
+        output.whenHubCompletes = nil
         around.metrics.open.add(-1)
     }
 
@@ -190,10 +192,10 @@ package final class WebSocketSession {
         around.metrics.messages.add()
         do throws(ClientMessageError) {
             switch try around.reader.read(text) {
-            case .subscribe(let name, let request, let cursor):
-                try subscribe(name: name, request, after: cursor)
+            case .subscribe(let name, let request, let start):
+                try subscribe(name: name, request, from: start)
             case .unsubscribe(let name): try unsubscribe(name)
-            case .resume(let name, let cursor): try resume(name, after: cursor)
+            case .resume(let name, let start): try resume(name, from: start)
             case .ping:
                 say {
                     $0.field("type", "pong")
@@ -238,11 +240,11 @@ package final class WebSocketSession {
     // MARK: - Subscriptions
 
     /// Subscribes as the request for the socket asked, before any message.
-    package func subscribe(_ subscription: Subscription, channel: String?, after cursor: EventID?) {
-        begin(subscription, name: unusedName(), channel: channel, after: cursor)
+    package func subscribe(_ subscription: Subscription, channel: String?, over span: StreamSpan) {
+        begin(subscription, name: unusedName(), channel: channel, over: span)
     }
 
-    private func subscribe(name: String?, _ request: ChannelRequest, after cursor: EventID?)
+    private func subscribe(name: String?, _ request: ChannelRequest, from start: SpanRequest)
         throws(ClientMessageError)
     {
         func refusal(_ error: ClientMessageError) -> ClientMessageError {
@@ -263,11 +265,13 @@ package final class WebSocketSession {
                     parameter: "subscription", given: name))
         }
         let subscription: Subscription
+        let span: StreamSpan
         do throws(SubscriptionError) {
             subscription = try around.directory.subscription(request)
+            span = try start.span(now: WallClock.milliseconds)
         } catch { throw refusal(ClientMessageError(error)) }
         begin(
-            subscription, name: name ?? unusedName(), channel: request.channel, after: cursor)
+            subscription, name: name ?? unusedName(), channel: request.channel, over: span)
     }
 
     private func unusedName() -> String {
@@ -279,7 +283,7 @@ package final class WebSocketSession {
     }
 
     private func begin(
-        _ wanted: Subscription, name: String, channel: String?, after cursor: EventID?
+        _ wanted: Subscription, name: String, channel: String?, over span: StreamSpan
     ) {
         let subscription = WebSocketSubscription(name: name, wanted, output: output)
         subscriptions.append(subscription)
@@ -289,13 +293,18 @@ package final class WebSocketSession {
             $0.field("subscription", name)
             if let channel { $0.field("channel", channel) }
             // Where it begins: a client that loses its socket before the first event resumes here.
-            $0.field("after", (cursor ?? around.hub.liveCursor).description)
+            switch span.start {
+            case .live: $0.field("after", around.hub.liveCursor.description)
+            case .after(let cursor): $0.field("after", cursor.description)
+            // It has to be found first.
+            case .last: break
+            }
         }
         guard output.announce(subscription, with: WebSocketFrame.text(json.bytes)) else {
             return lose()
         }
         subscription.key = around.hub.subscribe(
-            subscription, to: wanted, as: form, after: cursor)
+            subscription, to: wanted, as: form, over: span)
     }
 
     private func named(_ name: String) throws(ClientMessageError) -> WebSocketSubscription {
@@ -315,10 +324,18 @@ package final class WebSocketSession {
         }
     }
 
-    private func resume(_ name: String, after cursor: EventID) throws(ClientMessageError) {
+    private func resume(_ name: String, from start: SpanRequest) throws(ClientMessageError) {
         let known = try named(name)
+        let span: StreamSpan
+        do throws(SubscriptionError) {
+            span = try start.span(now: WallClock.milliseconds)
+        } catch {
+            var error = ClientMessageError(error)
+            error.subscription = name
+            throw error
+        }
         remove(known)
-        begin(known.subscription, name: name, channel: nil, after: cursor)
+        begin(known.subscription, name: name, channel: nil, over: span)
     }
 
     private func remove(_ subscription: WebSocketSubscription) {

@@ -192,7 +192,7 @@ package final class BrokerNode {
         let log = log
         tailParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
             let purposes = ["tail", "commands", "replay"]
-            let scripts = [HistoryScripts.attach, HistoryScripts.page]
+            let scripts = [HistoryScripts.attach, HistoryScripts.page, HistoryScripts.lookback]
             let connections = purposes.map { purpose in
                 RedisConnection(
                     loop: loop, settings: redis, purpose: purpose, scripts: scripts,
@@ -240,6 +240,11 @@ package final class BrokerNode {
             metrics: context.replayMetrics, gaps: context.gapMetrics, log: log.named("replay"),
             knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] },
             newestID: { [weak parts] in parts?.tail?.newestID ?? .zero })
+        let history = HistoryLookback(
+            loop: loop, connection: parts.connections[2], keys: keys,
+            directory: context.directory, pages: replay, metrics: context.lookbackMetrics,
+            log: log.named("lookback"),
+            knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] })
         let tail = HistoryTail(
             loop: loop,
             connections: .init(blocking: parts.connections[0], commands: parts.connections[1]),
@@ -249,7 +254,7 @@ package final class BrokerNode {
             metrics: context.tailMetrics, gaps: context.gapMetrics, log: log.named("tail"),
             began: { tip in
                 for shard in shards {
-                    shard.loop.post { shard.value.begin(after: tip, replay: replay) }
+                    shard.loop.post { shard.value.begin(after: tip, replay: history) }
                 }
                 context.status.becomeUp()
             },

@@ -32,6 +32,7 @@ final class NodeContext: Sendable {
     let tailMetrics: TailMetrics
     let replayMetrics: ReplayMetrics
     let gapMetrics: GapMetrics
+    let lookbackMetrics: LookbackMetrics
     let redisMetrics: RedisMetrics
     let webSocketMetrics: WebSocketMetrics
     private let hubs = Lock<[HubMetrics]>([])
@@ -50,6 +51,7 @@ final class NodeContext: Sendable {
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
         gapMetrics = GapMetrics(in: registry)
+        lookbackMetrics = LookbackMetrics(in: registry)
         redisMetrics = RedisMetrics(in: registry)
         webSocketMetrics = WebSocketMetrics(in: registry)
         budget = ConnectionBudget(limit: connectionsMax)

@@ -60,7 +60,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     }
 
     /// The node has its place in history: streams can be served from here on.
-    func begin(after tip: EventID, replay: any ReplaySource) {
+    func begin(after tip: EventID, replay: any HistorySource) {
         guard hub == nil, let reader = clientMessageReader() else { return }
         let hub = Hub(
             loop: loop, settings: context.hubSettings, replay: replay, startingAfter: tip,
@@ -140,10 +140,15 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     private func openStream(
         _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
-        after cursor: EventID?
+        over span: StreamSpan
     ) {
         if let obstacle { return exchange.respond(obstacle, headers: [("Retry-After", "1")]) }
         guard let hub else { return }
+        guard !span.hasEnded else {
+            // A browser that was told the end comes back all the same; this makes it stay away
+            // (WHATWG HTML, section 9.2.3).
+            return exchange.respond(status: 204, headers: [("Cache-Control", "no-store")])
+        }
         var headers = Self.streamHeaders
         var form = StreamForm.plain
         if !context.codings.isEmpty {
@@ -155,7 +160,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
             }
         }
         guard let stream = exchange.openStream(headers: headers, observer: self) else { return }
-        let key = hub.subscribe(stream, to: subscription, as: form, after: cursor)
+        let key = hub.subscribe(stream, to: subscription, as: form, over: span)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
     }
 
@@ -184,8 +189,12 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         do throws(RequestProblem) {
             let parameters = try Self.parameters(request)
             let cursor = try Self.cursor(request, parameters)
+            let span = try Self.asked { () throws(SubscriptionError) in
+                try StreamSpanParameters(parameters).span(
+                    after: cursor, now: WallClock.milliseconds)
+            }
             if path == "/ws" {
-                let wish = try webSocketWish(parameters, after: cursor)
+                let wish = try webSocketWish(parameters, over: span)
                 if let obstacle {
                     return exchange.respond(obstacle, headers: [("Retry-After", "1")])
                 }
@@ -193,7 +202,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 return
             }
             let subscription = try subscription(path, parameters)
-            openStream(request, exchange, subscription, after: cursor)
+            openStream(request, exchange, subscription, over: span)
         } catch {
             exchange.respond(error.problem)
         }
@@ -235,9 +244,9 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     /// What the query of a request for a WebSocket subscribes to; `nil` where there is none.
     private func webSocketWish(
-        _ parameters: [(name: String, value: String)], after cursor: EventID?
+        _ parameters: [(name: String, value: String)], over span: StreamSpan
     ) throws(RequestProblem) -> NodeWebSockets.Wish? {
-        guard !parameters.isEmpty || cursor != nil else { return nil }
+        guard !parameters.isEmpty || span.start != .live else { return nil }
         let channels = parameters.filter { $0.name == "channel" }.map(\.value)
         guard channels.count <= 1 else {
             throw RequestProblem(
@@ -251,7 +260,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         let subscription = try Self.asked { () throws(SubscriptionError) in
             try context.directory.subscription(request)
         }
-        return .init(subscription: subscription, channel: channels.first, cursor: cursor)
+        return .init(subscription: subscription, channel: channels.first, span: span)
     }
 
     private func subscription(_ path: String, _ parameters: [(name: String, value: String)])
@@ -284,8 +293,8 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         }
     }
 
-    private static func asked(_ body: () throws(SubscriptionError) -> Subscription)
-        throws(RequestProblem) -> Subscription
+    private static func asked<Value>(_ body: () throws(SubscriptionError) -> Value)
+        throws(RequestProblem) -> Value
     {
         do throws(SubscriptionError) {
             return try body()

@@ -3,7 +3,6 @@
 
 import BrokerCore
 import Bytes
-import EventStreamWire
 import HTTPServer
 import Reactor
 
@@ -16,7 +15,7 @@ final class NodeWebSockets: ByteStreamObserver {
     struct Wish {
         let subscription: Subscription
         let channel: String?
-        let cursor: EventID?
+        let span: StreamSpan
     }
 
     private let around: WebSocketSession.Surroundings
@@ -59,7 +58,7 @@ final class NodeWebSockets: ByteStreamObserver {
         let key = sessions.insert(session)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
         if let wish {
-            session.subscribe(wish.subscription, channel: wish.channel, after: wish.cursor)
+            session.subscribe(wish.subscription, channel: wish.channel, over: wish.span)
         }
     }
 

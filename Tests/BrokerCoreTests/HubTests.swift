@@ -67,10 +67,12 @@ final class ScriptedSink: EventSink {
 }
 
 /// All batches ever published; answers pages of a few batches each, at once.
-final class MemoryHistory: ReplaySource {
+final class MemoryHistory: HistorySource {
     struct State {
         var batches: [EventBatch] = []
         var requests = 0
+        var searches = 0
+        var searchNotice: GapNotice?
         var isAway = false
         var lostThrough = EventID.zero
     }
@@ -91,6 +93,27 @@ final class MemoryHistory: ReplaySource {
                 if cursor > tip { return .unknownCursor(tip: tip, reason: .unknownID) }
                 let found = state.batches.filter { $0.lastID > cursor }.prefix(pageBatches)
                 return .page(batches: Array(found), through: found.last?.lastID ?? tip)
+            })
+    }
+}
+
+extension MemoryHistory {
+    func findStart(
+        of subscription: Subscription, last count: Int, through end: EventID,
+        completion: @escaping @Sendable (LookbackOutcome) -> Void
+    ) {
+        completion(
+            state.withLock { state in
+                state.searches += 1
+                if state.isAway { return .unavailable }
+                var matches = NewestMatches(wanted: count)
+                for batch in state.batches.reversed() where !matches.isComplete {
+                    batch.forEachMatch(for: subscription, after: .zero) {
+                        if $0 <= end { matches.add($0) }
+                    }
+                    matches.endPart()
+                }
+                return .start(matches.start, notice: state.searchNotice)
             })
     }
 }
@@ -118,7 +141,7 @@ final class HubBench: Sendable {
 
     init(
         windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule(),
-        batchWait: Duration = .zero
+        batchWait: Duration = .zero, wallClock: @escaping @Sendable () -> UInt64 = { 0 }
     ) throws {
         loop = try EventLoop(name: "hub")
         history = MemoryHistory(pageBatches: pageBatches)
@@ -142,6 +165,7 @@ final class HubBench: Sendable {
                 windowBytes: windowBytes)
             settings.lagRule = lagRule
             settings.batchWait = batchWait
+            settings.wallClock = wallClock
             let hub = Hub(loop: loop, settings: settings, replay: history, startingAfter: .zero)
             hub.start()
             let encoder = try! BatchEncoder(directory: directory, eventBytesMax: 1 << 20)
@@ -183,7 +207,10 @@ final class HubBench: Sendable {
 
 extension HubBench {
     /// Publishes one batch; event `n` of topic `topic` is `{"camera_id":"cam<n % 3>","n":<n>}`.
-    func publish(_ topic: String, count: Int, padding: Int = 0) {
+    func publish(
+        _ topic: String, count: Int, padding: Int = 0, at milliseconds: UInt64? = nil,
+        isSeen: Bool = true
+    ) {
         let directory = directory
         let history = history
         step { parts in
@@ -200,12 +227,18 @@ extension HubBench {
             parts.nextSequence += UInt64(count)
             let batch = parts.encoder.encode(
                 route: directory.route(for: topic),
-                firstID: EventID(milliseconds: 1000 + first / 10, sequence: first),
+                firstID: EventID(
+                    milliseconds: milliseconds ?? 1000 + first / 10, sequence: first),
                 bytes: bytes.span, ranges: ranges, isReplay: false,
                 origins: Self.origins(first, count))!
             history.state.withLock { $0.batches.append(batch) }
-            parts.hub.publish([batch])
+            if isSeen { parts.hub.publish([batch]) }
         }
+    }
+
+    /// Appends a batch to history that the node's tail has not brought yet.
+    func appendUnseen(_ topic: String, count: Int, at milliseconds: UInt64) {
+        publish(topic, count: count, at: milliseconds, isSeen: false)
     }
 
     /// Every event's offset is its sequence number.
@@ -248,7 +281,7 @@ extension HubBench {
 
     func ids(_ sink: Int) -> [UInt64] {
         value { parts in
-            parts.sinks[sink].messages.filter { $0.event != "gap" }.map {
+            parts.sinks[sink].messages.filter { !["gap", "end"].contains($0.event) }.map {
                 (try? $0.cursor())?.sequence ?? 0
             }
         }
