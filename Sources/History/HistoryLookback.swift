@@ -215,6 +215,11 @@ package final class HistoryLookback: HistorySource {
         case .unavailable: finish(search, .unavailable, state)
         // History is shorter than it was a moment ago: what was asked for is no longer there.
         case .unknownCursor: finish(search, .start(search.matches.start, notice: nil), state)
+        case .lost(let notice):
+            if search.gap == nil { search.gap = notice }
+            guard notice.to > search.cursor else { return endPart(search, state) }
+            search.cursor = notice.to
+            read(search, state)
         case .page(let batches, let through):
             for batch in batches where batch.firstID <= search.partEnd {
                 if let gap = batch.gap, search.gap == nil { search.gap = gap }
