@@ -286,6 +286,9 @@ package struct Simulation {
 
     private mutating func redisFails() {
         lossesLeft -= 1
+        // The time of IDs is ahead of the clock for a second after a loss. Where the next one comes
+        // before that is over, and all who had read are gone, repeats are not told as such.
+        nodesStay = nodesStay || redis.tip.milliseconds > redisNow
         switch Int.random(in: 0..<5, using: &random) {
         case 0:
             note("Redis is emptied")

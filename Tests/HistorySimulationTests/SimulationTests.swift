@@ -10,11 +10,11 @@ struct SimulationTests {
     private static let environment = ProcessInfo.processInfo.environment
 
     /// Goal: no order of steps and faults makes history lie. Method: thousands of seeds, each a
-    /// cluster of its own. `RIVULET_SIMULATION_SEED` runs one of them again and prints what
-    /// happened in it, `RIVULET_SIMULATION_SEEDS` says how many to run.
+    /// cluster of its own. `SIMULATION_SEED` runs one of them again and prints what
+    /// happened in it, `SIMULATION_SEEDS` says how many to run.
     @Test("every seed keeps the rules")
     func seeds() {
-        if let seed = Self.environment["RIVULET_SIMULATION_SEED"].flatMap({ UInt64($0) }) {
+        if let seed = Self.environment["SIMULATION_SEED"].flatMap({ UInt64($0) }) {
             var simulation = Simulation(seed: seed)
             simulation.tracesClients = true
             let offence = simulation.run()
@@ -22,12 +22,12 @@ struct SimulationTests {
             #expect(offence == nil, "seed \(seed)")
             return
         }
-        let count = Self.environment["RIVULET_SIMULATION_SEEDS"].flatMap { UInt64($0) } ?? 1000
+        let count = Self.environment["SIMULATION_SEEDS"].flatMap { UInt64($0) } ?? 1000
         var broken = 0
         for seed in 1...count {
             var simulation = Simulation(seed: seed)
             guard let offence = simulation.run() else { continue }
-            Issue.record("RIVULET_SIMULATION_SEED=\(seed): \(offence)")
+            Issue.record("SIMULATION_SEED=\(seed): \(offence)")
             broken += 1
             if broken == 5 { break }
         }
