@@ -38,14 +38,30 @@ package struct ChannelFilter: Sendable {
 
 /// The channels that carry one topic, in the order of the configuration.
 ///
-/// An event is encoded once for each of them; a subscription to several of them gets the event
-/// once, from the first.
+/// An event is encoded once for each event name that they show it under, which is hardly ever more
+/// than two; a subscription to several of them gets the event once, from the first.
 package final class TopicRoute: Sendable {
     package let topic: String
     package let channels: [Channel]
+    /// By the position of a channel: which copy of an event's frame it shows.
+    let copies: [Int]
+    /// For each copy, the first channel that shows it.
+    let copyChannels: [Channel]
 
     init(topic: String, channels: [Channel]) {
         self.topic = topic
         self.channels = channels
+        var copies: [Int] = []
+        var copyChannels: [Channel] = []
+        for channel in channels {
+            if let known = copyChannels.firstIndex(where: { $0.eventName == channel.eventName }) {
+                copies.append(known)
+            } else {
+                copies.append(copyChannels.count)
+                copyChannels.append(channel)
+            }
+        }
+        self.copies = copies
+        self.copyChannels = copyChannels
     }
 }

@@ -10,13 +10,13 @@ import WebSocketWire
 
 /// Events that were appended together, encoded once for everybody on this node.
 ///
-/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket, plain or compressed, are made
-/// when they are first asked for. Every event loop holds the same batch, and every connection sends
-/// the same bytes.
+/// View: node. Threads: any; nothing changes after init but that the frames for WebSocket, plain or
+/// compressed, are made when they are first asked for. Every event loop holds the same batch, and
+/// every connection sends the same bytes.
 ///
-/// The frames lie channel by channel: all events as the first channel of the route shows them,
-/// then all as the second does. A connection that gets a whole channel therefore sends a batch as
-/// one run of bytes.
+/// The frames lie copy by copy: all events under the event name of the route's first channel, then
+/// all under the next name that a channel has for them. A connection that gets a whole channel
+/// therefore sends a batch as one run of bytes, and channels with the same name share it.
 package final class EventBatch: Sendable {
     /// The ID of the first event; the sequence numbers of the others follow without a gap.
     package let firstID: EventID
@@ -26,7 +26,7 @@ package final class EventBatch: Sendable {
     /// The fields that filters look at; a notice has none.
     package let fields: FieldTable?
 
-    /// Where frame `position * count + row` ends.
+    /// Where frame `copy * count + row` ends.
     let frameEnds: [UInt32]
     /// Rows whose value is no JSON object, ascending; hardly ever any.
     let textRows: [Int]
@@ -59,7 +59,7 @@ package final class EventBatch: Sendable {
         fields: FieldTable?, textRows: [Int] = [], isReplay: Bool,
         account: ReplayAccount? = nil, origins: EventOrigins? = nil
     ) {
-        precondition(frameEnds.count == count * route.channels.count)
+        precondition(frameEnds.count == count * route.copyChannels.count)
         self.firstID = firstID
         self.count = count
         self.route = route
@@ -168,7 +168,8 @@ package final class EventBatch: Sendable {
             return webSocketFrames.storeIfNil(
                 WebSocketFrames.make(
                     from: frames, ends: frameEnds,
-                    channels: isNotice ? [] : route.channels.map(\.name),
+                    channels: isNotice
+                        ? [] : zip(route.channels, route.copies).map { ($0.name, $1) },
                     rows: count, textRows: textRows))
         }
     }
@@ -195,8 +196,14 @@ package final class EventBatch: Sendable {
         }
     }
 
-    private func frameRange(position: Int, row: Int, _ ends: [UInt32]) -> Range<Int> {
-        let index = position * count + row
+    /// Which run of a format's frames the channel at `position` shows. A WebSocket's frames name
+    /// the channel, so there each has its own.
+    private func run(of position: Int, in format: FrameFormat) -> Int {
+        if case .eventStream = format { route.copies[position] } else { position }
+    }
+
+    private func frameRange(run: Int, row: Int, _ ends: [UInt32]) -> Range<Int> {
+        let index = run * count + row
         return (index == 0 ? 0 : Int(ends[index - 1]))..<Int(ends[index])
     }
 
@@ -225,11 +232,12 @@ package final class EventBatch: Sendable {
             return 1
         }
         guard let position = subscription.position(in: route), lastID > cursor else { return 0 }
+        let run = run(of: position, in: format)
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
         guard !subscription.predicates.isEmpty else {
             let ends = ends(in: format)
-            let start = frameRange(position: position, row: firstRow, ends).lowerBound
-            let end = frameRange(position: position, row: count - 1, ends).upperBound
+            let start = frameRange(run: run, row: firstRow, ends).lowerBound
+            let end = frameRange(run: run, row: count - 1, ends).upperBound
             slices.append(start..<end)
             return count - firstRow
         }
@@ -238,7 +246,7 @@ package final class EventBatch: Sendable {
         for row in firstRow..<count where matches(subscription, row: row) {
             // Only now: a batch of which nothing matches is not written in another format.
             if matched == 0 { ends = self.ends(in: format) }
-            let range = frameRange(position: position, row: row, ends)
+            let range = frameRange(run: run, row: row, ends)
             matched += 1
             if let last = slices.indices.last, matched > 1,
                 slices[last].upperBound == range.lowerBound
@@ -262,12 +270,13 @@ package final class EventBatch: Sendable {
         guard let position = subscription.position(in: route), lastID > cursor else {
             return ([], cursor)
         }
+        let run = run(of: position, in: format)
         let ends = ends(in: format)
         var passed = 0
         var reached = cursor
         let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
         for row in firstRow..<count where matches(subscription, row: row) {
-            let range = frameRange(position: position, row: row, ends)
+            let range = frameRange(run: run, row: row, ends)
             if passed == sentBytes { return ([], reached) }
             reached = id(ofRow: row)
             if passed + range.count > sentBytes {
@@ -319,8 +328,8 @@ package final class BatchEncoder {
         }
         writer.removeAll()
         var ends: [UInt32] = []
-        ends.reserveCapacity(ranges.count * route.channels.count)
-        for channel in route.channels {
+        ends.reserveCapacity(ranges.count * route.copyChannels.count)
+        for channel in route.copyChannels {
             for (row, range) in ranges.enumerated() {
                 let id = EventID(
                     milliseconds: firstID.milliseconds, sequence: firstID.sequence + UInt64(row))

@@ -43,31 +43,37 @@ enum WebSocketFrames {
     /// - Parameters:
     ///   - frames: What ``EventStreamEncoder`` wrote, frame by frame.
     ///   - ends: Where each of them ends.
-    ///   - channels: The channels whose frames these are, one after the other, `rows` each; none
-    ///     for a notice.
+    ///   - channels: The channels that show the events, and which copy of the frames each shows;
+    ///     none for a notice. Copies lie one after the other, `rows` frames each.
     ///   - textRows: The rows, ascending, whose data is no JSON object and is given as a string.
     static func make(
-        from frames: SharedBytes, ends: [UInt32], channels: [String], rows: Int, textRows: [Int]
+        from frames: SharedBytes, ends: [UInt32], channels: [(name: String, copy: Int)], rows: Int,
+        textRows: [Int]
     ) -> FrameSet {
         var output = ByteWriter(reserving: frames.count + ends.count * 64)
         var madeEnds: [UInt32] = []
-        madeEnds.reserveCapacity(ends.count)
-        let names = channels.map { channel in
-            var name = ByteWriter()
-            channel.appendJSON(to: &name)
-            return name.bytes
-        }
+        madeEnds.reserveCapacity(max(1, channels.count) * rows)
+        let runs: [(name: [UInt8]?, copy: Int)] =
+            channels.isEmpty
+            ? [(nil, 0)]
+            : channels.map { channel in
+                var name = ByteWriter()
+                channel.name.appendJSON(to: &name)
+                return (name.bytes, channel.copy)
+            }
         var head = ByteWriter(reserving: 256)
         let source = frames.span
-        var start = 0
-        for (index, end) in ends.enumerated() {
-            let frame = EncodedEvent(source.extracting(start..<Int(end)))
-            start = Int(end)
-            head.removeAll()
-            appendHead(of: frame, channel: names.isEmpty ? nil : names[index / rows], to: &head)
-            let isText = !textRows.isEmpty && textRows.contains(index % rows)
-            append(head, frame, asText: isText, to: &output)
-            madeEnds.append(UInt32(output.count))
+        for run in runs {
+            for row in 0..<rows {
+                let index = run.copy * rows + row
+                let start = index == 0 ? 0 : Int(ends[index - 1])
+                let frame = EncodedEvent(source.extracting(start..<Int(ends[index])))
+                head.removeAll()
+                appendHead(of: frame, channel: run.name, to: &head)
+                let isText = !textRows.isEmpty && textRows.contains(row)
+                append(head, frame, asText: isText, to: &output)
+                madeEnds.append(UInt32(output.count))
+            }
         }
         return FrameSet(bytes: SharedBytes(output.bytes), ends: madeEnds)
     }

@@ -234,7 +234,7 @@ final class FanoutRig {
             throw BenchmarkError(.unavailable, "\(side.name) does not speak TLS here")
         }
         try load.open(
-            count, from: .init(port: port, path: side.path, form: form), within: .seconds(120))
+            count, from: .init(port: port, path: side.path, form: form), within: .seconds(180))
     }
 
     /// Closes all, and gives the server time to see it.

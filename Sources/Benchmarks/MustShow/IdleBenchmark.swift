@@ -58,41 +58,65 @@ enum IdleBenchmark {
     /// RSS that a plain connection may take.
     static let bytesMax = 1024.0
 
+    /// What has been found so far; a part that fails leaves the others as they are.
+    private struct Found {
+        var runs: [[FanoutRig.Idle]] = []
+        var fleet: Fleet?
+        var findings: [Finding] = []
+        var troubles: [String] = []
+
+        mutating func attempt(
+            _ line: String, _ body: (inout Found) throws(BenchmarkError) -> Void
+        ) {
+            do throws(BenchmarkError) {
+                try body(&self)
+            } catch {
+                StandardError.say("\(line): \(error.detail)")
+                troubles.append("\(line): not measured: \(error.detail)")
+                findings.append(Finding(line: line, figure: "not measured", holds: nil))
+            }
+        }
+    }
+
     static func measure(_ plan: Plan) throws(BenchmarkError) -> ReportPart {
         try DescriptorLimit.raise(for: plan.connections.max() ?? 1)
-        var found: [[FanoutRig.Idle]] = []
-        var findings: [Finding] = []
+        var found = Found()
         for connections in plan.connections {
-            let runs = try plainRounds(connections, plan)
-            found += runs
-            let node = runs.filter { $0[0].name == .node }.flatMap { $0 }
-            findings.append(
-                .atMost(
-                    bytesMax, Spread(node.map(\.bytesPerConnection)),
-                    "RSS bytes per idle connection at \(connections): <= 1,024"))
-            findings.append(.atLeast(0.9, accepts(runs), acceptsLine(connections)))
+            let line = "RSS bytes per idle connection at \(connections): <= 1,024"
+            found.attempt(line) { found throws(BenchmarkError) in
+                let runs = try plainRounds(connections, plan)
+                found.runs += runs
+                let node = runs.filter { $0[0].name == .node }.flatMap { $0 }
+                found.findings.append(
+                    .atMost(bytesMax, Spread(node.map(\.bytesPerConnection)), line))
+                found.findings.append(.atLeast(0.9, accepts(runs), acceptsLine(connections)))
+            }
         }
-        let forms = try formRounds(plan)
-        found += forms
-        var text = table(found)
-        var fleet: Fleet?
         if plan.nodes > 0 {
-            StandardError.say("\(plan.nodes) nodes with \(plan.total) streams")
-            let measured = try Fleet.measure(nodes: plan.nodes, total: plan.total)
-            fleet = measured
-            findings.append(
-                .atMost(
-                    bytesMax, measured.bytesPerConnection,
-                    "RSS bytes per idle connection, \(plan.nodes) nodes with \(plan.total) in all: "
-                        + "<= 1,024"))
-            text += "\n\n" + measured.text
+            let line =
+                "RSS bytes per idle connection, \(plan.nodes) nodes with \(plan.total) in all: "
+                + "<= 1,024"
+            found.attempt(line) { found throws(BenchmarkError) in
+                StandardError.say("\(plan.nodes) nodes with \(plan.total) streams")
+                let fleet = try Fleet.measure(nodes: plan.nodes, total: plan.total)
+                found.fleet = fleet
+                found.findings.append(.atMost(bytesMax, fleet.bytesPerConnection, line))
+            }
         }
-        let all = found.flatMap { $0 }
+        found.attempt("forms") { found throws(BenchmarkError) in
+            found.runs += try formRounds(plan)
+        }
+        let measured = found
+        let text =
+            [table(measured.runs)] + (measured.fleet.map { [$0.text] } ?? []) + measured.troubles
         return ReportPart(
-            title: "Idle connections", text: text, findings: findings,
+            title: "Idle connections", text: text.joined(separator: "\n\n"),
+            findings: measured.findings,
             json: { json in
-                json.array("idle") { json in for run in all { run.append(to: &json) } }
-                if let fleet { json.object("fleet") { fleet.append(to: &$0) } }
+                json.array("idle") { json in
+                    for run in measured.runs.flatMap({ $0 }) { run.append(to: &json) }
+                }
+                if let fleet = measured.fleet { json.object("fleet") { fleet.append(to: &$0) } }
             })
     }
 

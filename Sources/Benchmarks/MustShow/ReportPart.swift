@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Glibc
 
 /// One thing that the broker promises of its speed, and what was found.
 struct Finding: Sendable {
@@ -59,6 +60,8 @@ struct ReportPart {
         for part in parts { text += "\n## \(part.title)\n\n\(part.text)\n" }
         if !findings.isEmpty { text += "\n## Must show\n\n\(Finding.table(findings))\n" }
         print(text)
+        // Errors and progress go their own way and must not come in between.
+        fflush(nil)
         var json = JSONText(reserving: 65_536)
         json.object { json in
             OutputFiles.begin(&json, benchmark: options.command.name)

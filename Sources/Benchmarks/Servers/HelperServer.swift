@@ -95,13 +95,13 @@ final class ServerProcess: Sendable {
     /// It runs on the processors that the calling thread may use.
     init(
         _ name: String, in directory: TemporaryDirectory, command: [String],
-        isReady: () -> Bool
+        within limit: Duration = startLimit, isReady: () -> Bool
     ) throws(BenchmarkError) {
         self.name = name
         self.directory = directory
         let child = ChildProcess(command, output: "\(directory.path)/output.log")
         self.child = child
-        let deadline = MonotonicTime.now + Self.startLimit
+        let deadline = MonotonicTime.now + limit
         while child.id == nil || !isReady() {
             guard !child.hasEnded, MonotonicTime.now < deadline else {
                 let end = child.end.map { "ended with \($0)" } ?? "does not answer"

@@ -17,7 +17,9 @@ final class StreamHolder: Sendable {
         let directory = try ServerProcess.temporaryDirectory("hold")
         let command = HelperServer.hold.command(
             ["\(port)", path, "\(count)", "\(source)", "\(directory.path)/ready"])
-        process = try ServerProcess("\(count) streams", in: directory, command: command) {
+        process = try ServerProcess(
+            "\(count) streams", in: directory, command: command, within: .seconds(200)
+        ) {
             directory.end(of: "ready", bytes: 64).hasSuffix("\n")
         }
     }
@@ -33,7 +35,7 @@ final class StreamHolder: Sendable {
         let load = try StreamLoad()
         try load.open(
             count, from: .init(port: port, path: arguments[1], source: source),
-            within: .seconds(60))
+            within: .seconds(180))
         try HelperServer.writeLine("ready", to: arguments[4])
         while load.openCount == count { load.read(until: .now + .seconds(1)) }
         throw BenchmarkError(.failed, "\(count - load.openCount) of \(count) streams have ended")
