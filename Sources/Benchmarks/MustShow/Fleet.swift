@@ -20,6 +20,8 @@ struct Fleet: Sendable {
         let redis = try RedisServer()
         var nodes: [NodeServer] = []
         for index in 0..<count {
+            // A benchmark before this one may have kept this thread on one processor.
+            try Processor.pin(to: index % Processor.count)
             nodes.append(
                 try NodeServer(
                     redis: redis, kafka: ["127.0.0.1:1"], group: "bench", prefix: "bench",
@@ -41,6 +43,7 @@ struct Fleet: Sendable {
             var left = each
             while left > 0 {
                 let share = min(left, streamsPerHolder)
+                try Processor.pin(to: holders.count % Processor.count)
                 // Addresses from 127.0.0.2 on, one a holder.
                 holders.append(
                     try StreamHolder(

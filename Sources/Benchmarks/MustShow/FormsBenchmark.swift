@@ -88,10 +88,6 @@ enum FormsBenchmark {
                 rig.close()
             }
         }
-        let lost = rows.flatMap(\.windows).reduce(0) { $0 + $1.expected - $1.received }
-        guard lost == 0 else {
-            throw BenchmarkError(.failed, "\(lost) deliveries did not come in time")
-        }
         let measured = rows
         let plain = measured[1]
         return ReportPart(
@@ -123,7 +119,7 @@ enum FormsBenchmark {
         let table = Columns.table(
             [
                 "server, form", "p50 ms", "p99 ms", "p999 ms", "us CPU/delivery", "of plain's",
-                "bytes/delivery", "deliveries/write",
+                "bytes/delivery", "deliveries/write", "not in time",
             ],
             rows.map { row in
                 let latency = row.latency
@@ -134,6 +130,7 @@ enum FormsBenchmark {
                         Columns.spread(row.cost(of: plain)),
                         Columns.number(Spread(row.windows.map(\.bytesPerDelivery)).median),
                         Columns.number(Spread(row.windows.map(\.deliveriesPerWrite)).median),
+                        "\(row.windows.reduce(0) { $0 + $1.expected - $1.received })",
                     ]
             })
         return "\(plan.streams) streams, \(Columns.number(plan.eventsPerSecond)) events/s of 300 "

@@ -8,7 +8,6 @@ import PosixIO
 final class NodeWatch: Sendable {
     struct Seen: Sendable {
         var lagEventsMax = 0.0
-        var laggingMax = 0.0
         var lagClosed = 0.0
         var residentBytesMax = 0
     }
@@ -23,17 +22,16 @@ final class NodeWatch: Sendable {
 
     init(_ node: NodeServer, every interval: Duration = .milliseconds(250)) {
         let state = state
+        let names = ["rivulet_lag_events_max", "rivulet_lag_closed_total"]
         let pause = CInt(clamping: interval.wholeMilliseconds)
         thread = NamedThread("watch") {
             while !state.withLock({ $0.isOver }) {
-                let lag = node.metric("rivulet_lag_events_max") ?? 0
-                let lagging = node.metric("rivulet_subscribers_lagging") ?? 0
-                let closed = node.metric("rivulet_lag_closed_total") ?? 0
+                // A page that does not come in time has nothing new to say.
+                let found = node.metrics(names) ?? [0, 0]
                 let resident = ProcessMeter.residentBytes(of: node.process.id)
                 state.withLock { state in
-                    state.seen.lagEventsMax = max(state.seen.lagEventsMax, lag)
-                    state.seen.laggingMax = max(state.seen.laggingMax, lagging)
-                    state.seen.lagClosed = max(state.seen.lagClosed, closed)
+                    state.seen.lagEventsMax = max(state.seen.lagEventsMax, found[0])
+                    state.seen.lagClosed = max(state.seen.lagClosed, found[1])
                     state.seen.residentBytesMax = max(state.seen.residentBytesMax, resident)
                 }
                 _ = poll(nil, 0, pause)

@@ -79,18 +79,23 @@ final class NodeServer: Sendable {
     func writes() -> Int? { metric("rivulet_writes_total").map { Int($0) } }
 
     /// The sum of a metric over its labels; `nil` where the node does not answer.
-    func metric(_ name: String) -> Double? {
+    func metric(_ name: String) -> Double? { metrics([name])?[0] }
+
+    /// The same of several metrics, from one page.
+    func metrics(_ names: [String]) -> [Double]? {
         guard let page = try? LoopbackHTTP.get("/metrics", port: port, within: .seconds(2)) else {
             return nil
         }
-        var sum = 0.0
+        var sums = names.map { _ in 0.0 }
         for line in page.text.split(separator: "\n") {
-            guard line.hasPrefix(name), let next = line.dropFirst(name.count).first,
-                next == "{" || next == " "
-            else { continue }
-            sum += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
+            for (index, name) in names.enumerated() {
+                guard line.hasPrefix(name), let next = line.dropFirst(name.count).first,
+                    next == "{" || next == " "
+                else { continue }
+                sums[index] += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
+            }
         }
-        return sum
+        return sums
     }
 
     private static func number(_ name: String, in text: String) -> Int? {
