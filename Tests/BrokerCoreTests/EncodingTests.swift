@@ -74,7 +74,7 @@ struct EncodingTests {
     @Test("what is left of a frame is the same for every channel that shares it")
     func remainder() throws {
         for format in [FrameFormat.eventStream, .webSocket] {
-            let whole = Array(try text("c", format).utf8)
+            let whole = try slices("c", format).flatMap { batch.bytes(in: format).copy($0) }
             let found = batch.remainder(
                 for: try subscription("c"), in: format, after: .zero, sentBytes: 3)
             #expect(Array(whole[3...].prefix(found.rest.count)) == found.rest)
