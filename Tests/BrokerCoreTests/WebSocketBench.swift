@@ -28,7 +28,8 @@ struct WebSocketTranscript {
     var pongs: [[UInt8]] = []
     var close: (code: UInt16?, reason: String)?
     /// Where each subscription began, by the answer that said so; a resumed one begins anew.
-    var begins: [(subscription: String, after: EventID)] = []
+    /// Where one has to be found first, that is not said.
+    var begins: [(subscription: String, after: EventID?)] = []
     /// True where the bytes end in the middle of a frame.
     var isTorn = false
 
@@ -79,7 +80,7 @@ struct WebSocketTranscript {
         switch type {
         case "subscribed":
             current = try #require(value("subscription"))
-            begins.append((current, try EventID.parse(try #require(value("after")))))
+            begins.append((current, try value("after").map { try EventID.parse($0) }))
         case "events": current = try #require(value("subscription"))
         default: break
         }

@@ -82,6 +82,56 @@ struct TailProgramTests {
         #expect(!people.output.contains("\u{1b}"))
     }
 
+    private static let end =
+        "id: 1-18446744073709551615\nevent: end\n"
+        + "data: {\"reason\":\"until\",\"until\":\"2026-11-27T09:00:00.000Z\",\"count\":2}\n\n"
+
+    @Test("the end of a bounded stream is shown and ends it, and an event of that name does not")
+    func bounded() throws {
+        let own = "id: 1-3\nevent: end\ndata: {}\n\n"
+        let server = try ScriptedServer([
+            .stream(Self.retry + event(2)),
+            .stream(own + Self.end + event(4), staysOpen: true),
+            .stream(event(2) + Self.end, staysOpen: true),
+            .stream(event(2) + Self.end, staysOpen: true),
+        ])
+        let machine = try tail(server, "--since", "2026-11-27T08:00:00+00:00", "--until", "5m")
+        #expect(machine.exit() == 0, "\(machine.errors)")
+        let names = machine.output.split(separator: "\n").map { $0.split(separator: "\"")[7] }
+        #expect(names == ["update", "end", "end"])
+        #expect(machine.errors.contains("the stream is over before 2026-11-27T09:00:00.000Z"))
+        // What the options said stays in the URL when it comes back; the ID wins over --since.
+        for request in server.requests {
+            let query = "GET /s?a=b&since=2026-11-27T08%3A00%3A00%2B00%3A00&until=5m HTTP/1.1\r\n"
+            #expect(request.hasPrefix(query), "\(request)")
+        }
+        #expect(server.requests[1].contains("\r\nLast-Event-ID: 1-2\r\n"))
+        let people = try Child(["tail", "http://\(server.address)/s", "--history", "2"])
+        #expect(people.exit() == 0)
+        #expect(
+            people.output.contains(
+                " END: the stream is over before 2026-11-27T09:00:00.000Z, after 2 events\n"))
+        let counted = try tail(server, "-n", "2", "--until", "5m")
+        #expect(counted.exit() == 1)
+        #expect(counted.errors.contains("the stream is over after 1 of 2 events"))
+    }
+
+    @Test(
+        "options that contradict the URL or each other are refused",
+        arguments: [
+            (["h/s?since=5m", "--since", "5m"], "the URL has the parameter since already"),
+            (
+                ["h/s", "--from", "1-1", "--history", "3"],
+                "--from and --history are two beginnings"
+            ),
+            (["h:80", "--until", "5m"], "--until needs a stream"),
+        ])
+    func contradictions(_ arguments: [String], _ reason: String) throws {
+        let child = try Child(["tail"] + arguments)
+        #expect(child.exit() == 64)
+        #expect(child.errors.contains(reason), "\(child.errors)")
+    }
+
     @Test("a refusal is explained and ends it")
     func refused() throws {
         let problem =

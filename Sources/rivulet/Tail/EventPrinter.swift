@@ -13,6 +13,12 @@ final class EventPrinter {
     /// The event by which a server says that something is missing.
     static let gapEvent = "gap"
 
+    /// True for the message by which a server says that the stream has come to the end that was
+    /// asked for. An event that only has the name has an ID of its own.
+    static func isEnd(_ message: EventStreamMessage) -> Bool {
+        message.event == "end" && message.lastEventID.hasSuffix("-\(UInt64.max)")
+    }
+
     private let style: TerminalStyle
     private let isJSON: Bool
     private let extractor: JSONFieldExtractor
@@ -23,7 +29,7 @@ final class EventPrinter {
         self.style = style
         self.isJSON = isJSON
         do {
-            let paths = try JSONFieldPaths(["from", "to", "reason", "lost"])
+            let paths = try JSONFieldPaths(["from", "to", "reason", "lost", "until", "count"])
             extractor = try JSONFieldExtractor(
                 paths: paths, eventBytesMax: EventStreamParser.defaultMaximumEventBytes)
             fields = FieldTable(for: paths)
@@ -38,6 +44,8 @@ final class EventPrinter {
             appendJSON(message, received, to: &output)
         } else if message.event == Self.gapEvent {
             output.append("\(clock(received)) \(style(.alarm, "GAP: \(gapText(message))"))\n")
+        } else if Self.isEnd(message) {
+            output.append("\(clock(received)) \(style(.yellow, "END: \(endText(message))"))\n")
         } else {
             output.append(style(.dim, clock(received)) + " ")
             output.append(style(.cyan, PeerText.display(message.event)) + " ")
@@ -63,6 +71,17 @@ final class EventPrinter {
             return text
         }
         return "\(text), at most \(Tabulation.count(Int(lost), "event"))"
+    }
+
+    /// What an end says, in a sentence.
+    func endText(_ message: EventStreamMessage) -> String {
+        fields.removeAll()
+        guard extractor.extract(message.data.span, into: &fields) == .object,
+            case .text(let until) = fields.first(row: 0, column: 4),
+            let count = fields.largestNumber(row: 0, column: 5), count >= 0, count < 1e15
+        else { return "the stream is over: \(PeerText.display(message.dataText))" }
+        return "the stream is over before \(PeerText.display(fields.string(of: until))), after "
+            + Tabulation.count(Int(count), "event")
     }
 
     // MARK: - For programs

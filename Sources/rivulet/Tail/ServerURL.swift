@@ -61,6 +61,14 @@ struct ServerURL: Sendable, Equatable {
     /// The same server, another target.
     func with(target: String) -> ServerURL { ServerURL(host: host, port: port, target: target) }
 
+    /// True where the query has a parameter of that name, written without escapes.
+    func hasParameter(_ name: String) -> Bool {
+        guard let question = target.firstIndex(of: "?") else { return false }
+        return target[question...].dropFirst().split(separator: "&").contains {
+            $0.prefix { $0 != "=" } == name
+        }
+    }
+
     /// True where only the server is named.
     var isServerOnly: Bool { target.isEmpty || target == "/" }
 

@@ -15,6 +15,9 @@ enum TailCommand {
                 + "its white space. When the connection is lost it says so on standard error, "
                 + "waits as long as the server asked for, and goes on after the last event it "
                 + "got. Where the server reports that events are missing, a GAP line says which.",
+            "With --until the server ends the stream itself: an END line says so, and the program "
+                + "ends. Times are those of RFC 3339, milliseconds since 1970, or durations such "
+                + "as 90s, 15m, 1h30m or 2d: so long ago.",
             "With only a host and port it lists the server's channels.",
             "Colours are used on a terminal, unless NO_COLOR is set.",
         ],
@@ -27,6 +30,15 @@ enum TailCommand {
             OptionSpecification(
                 "from", "ID", default: "now",
                 "Begin after this event ID, or after this time in milliseconds since 1970."),
+            OptionSpecification(
+                "since", "TIME", "Begin with the events since this time."),
+            OptionSpecification(
+                "history", "N", "Begin with the last N events that match, up to 10000."),
+            OptionSpecification(
+                "until", "TIME", "End before this time; it may lie in the future."),
+            OptionSpecification(
+                "speed", "N",
+                "Play history N times as fast as it was, 0.1 to 1000, then what is new."),
             OptionSpecification(
                 "count", letter: "n", "N", default: "no limit", "End after N events."),
             OptionSpecification(
@@ -48,12 +60,22 @@ enum TailCommand {
                 purpose: "one camera's detections",
                 line: "rivulet tail 'localhost:8080/api/v1/sse/detections?camera_ids=cam1'"),
             CommandExample(
+                purpose: "the last twenty, then what is new",
+                line: "rivulet tail --history 20 localhost:8080/api/v1/sse/cameras"),
+            CommandExample(
+                purpose: "five minutes in half a minute",
+                line: "rivulet tail --since 10m --until 5m --speed 10 "
+                    + "localhost:8080/api/v1/sse/cameras"),
+            CommandExample(
                 purpose: "ten events for a script, within five seconds",
                 line: "rivulet tail --json -n 10 --timeout 5s "
                     + "localhost:8080/api/v1/sse/cameras | jq .data"),
         ],
         exits: [
-            (.success, "The count was reached, the time was over, or the output was closed."),
+            (
+                .success,
+                "The count was reached, the stream or the time was over, or the output was closed."
+            ),
             (
                 .failure,
                 "The server refused, or fewer events came than --count asked for."

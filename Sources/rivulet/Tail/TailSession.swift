@@ -35,6 +35,8 @@ final class TailSession {
     private var random = SystemRandomNumberGenerator()
     private var printed = 0
     private var isOutputClosed = false
+    /// The server has told that the stream has come to its end.
+    private var hasEnded = false
 
     init(_ settings: TailSettings, stop: StopSignals) throws(ProgramError) {
         self.settings = settings
@@ -176,6 +178,7 @@ final class TailSession {
             if let retry = parser.retry { delay.asked(for: retry) }
             if StandardStream.write(output.bytes) == .closed { return .finished(.success) }
             if isComplete { return .finished(.success) }
+            if hasEnded { return .finished(incomplete("the stream is over")) }
             if let problem {
                 throw ProgramError(.refused, "the stream cannot be read: \(problem.detail)")
             }
@@ -195,8 +198,15 @@ final class TailSession {
     }
 
     private func take(_ message: EventStreamMessage, into output: inout ByteWriter) {
-        guard !isComplete else { return }
+        guard !isComplete, !hasEnded else { return }
         printer.append(message, received: WallClock.milliseconds, to: &output)
+        if EventPrinter.isEnd(message) {
+            hasEnded = true
+            if settings.isJSON {
+                StandardStream.say("rivulet tail: " + style(.yellow, printer.endText(message)))
+            }
+            return
+        }
         guard message.event == EventPrinter.gapEvent else {
             printed += 1
             return

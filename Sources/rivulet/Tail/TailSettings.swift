@@ -28,7 +28,7 @@ struct TailSettings: Sendable {
     let headers: HTTPHeaders
 
     init(_ arguments: ParsedArguments) throws(ProgramError) {
-        url = try ServerURL.parse(arguments.operands[0])
+        url = try Self.url(arguments)
         isJSON = arguments.has("json")
         from = Array((arguments.value("from") ?? "").utf8)
         guard from.count <= 1_024, from.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
@@ -42,6 +42,36 @@ struct TailSettings: Sendable {
             try arguments.duration("idle-timeout", in: .milliseconds(100)...(.seconds(86_400)))
             ?? .seconds(60)
         headers = try Self.headers(arguments)
+    }
+
+    /// Options that are parameters of the request: the server knows what they may be.
+    static let parameters = ["since", "history", "until", "speed"]
+
+    /// The operand, with the options that belong into its query.
+    private static func url(_ arguments: ParsedArguments) throws(ProgramError) -> ServerURL {
+        var url = try ServerURL.parse(arguments.operands[0])
+        let given = parameters.compactMap { name in arguments.value(name).map { (name, $0) } }
+        if arguments.has("from"), let (name, _) = given.first(where: { $0.0 != "until" }),
+            name != "speed"
+        {
+            throw arguments.refuse("--from and --\(name) are two beginnings; give one of them")
+        }
+        guard !given.isEmpty else { return url }
+        guard !url.isServerOnly else {
+            throw arguments.refuse("--\(given[0].0) needs a stream; the URL has only a server")
+        }
+        for (name, value) in given {
+            guard !url.hasParameter(name) else {
+                throw arguments.refuse("the URL has the parameter \(name) already")
+            }
+            guard value.utf8.count <= 128 else {
+                throw arguments.refuse("--\(name) is too long")
+            }
+            let separator = url.target.contains("?") ? "&" : "?"
+            url = url.with(
+                target: url.target + separator + "\(name)=\(PercentCoding.encode(value))")
+        }
+        return url
     }
 
     /// Reads `Name: value` options.
