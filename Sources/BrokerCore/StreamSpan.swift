@@ -114,7 +114,10 @@ package struct StreamSpanParameters: Sendable {
             span.start = .last(history)
         }
         if let until {
-            try check(until, since: since, hasStart: span.start != .live, now: now)
+            // Between two connections a duration moves: a `since` that does not count any more
+            // must not turn who comes back away.
+            try check(
+                until, since: cursor == nil ? since : nil, hasStart: span.start != .live, now: now)
             span.end = StreamSpan.boundary(before: until.milliseconds)
             // A duration means a later end each time; who was told of an end has had it.
             if let cursor, let end = span.end, cursor >= end || isEnd(cursor, until) {

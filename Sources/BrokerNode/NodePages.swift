@@ -145,6 +145,7 @@ enum NodePages {
                 }
             }
             text.array("patterns", context.directory.topicPatterns)
+            text.array("stream_parameters", ChannelDirectory.streamParameters.sorted())
         }
     }
 

@@ -119,6 +119,12 @@ struct StreamSpanTests {
         #expect(
             bounded
                 == StreamSpan(start: .after(cursor), end: before(1_800_000_060_000), speed: 2))
+        // An interruption of ten minutes, with a beginning that moves and an end that does not.
+        let moved = try span(
+            [("since", "5m"), ("until", "1799999600000")],
+            after: EventID(
+                milliseconds: 1_799_999_500_000, sequence: 3))
+        #expect(!moved.hasEnded)
         // What stands beside it has to be right all the same.
         #expect(throws: SubscriptionError.self) { try span([("since", "soon")], after: cursor) }
     }
