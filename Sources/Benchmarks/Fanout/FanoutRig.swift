@@ -233,9 +233,21 @@ final class FanoutRig {
         guard let port = form == .tls ? side.tlsPort : side.port else {
             throw BenchmarkError(.unavailable, "\(side.name) does not speak TLS here")
         }
-        try load.open(
-            count, from: .init(port: port, path: side.path, form: form), within: .seconds(180))
+        // From several addresses: to find a free port takes the kernel ever longer once half of an
+        // address' are in use, and that would be the client's time and not the server's.
+        var opened = 0
+        while opened < count {
+            let share = min(count - opened, Self.streamsPerSource)
+            let source = 0x7f00_0001 + UInt32(opened / Self.streamsPerSource)
+            try load.open(
+                share,
+                from: .init(port: port, path: side.path, form: form, source: source),
+                within: .seconds(180))
+            opened += share
+        }
     }
+
+    private static let streamsPerSource = 8_000
 
     /// Closes all, and gives the server time to see it.
     func close() {
