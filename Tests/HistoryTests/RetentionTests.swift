@@ -51,8 +51,16 @@ struct RetentionTests {
         #expect(accounted.sorted() == Array(0..<137))
         #expect(!losses.isEmpty)
         let lost = losses.reduce(0) { $0 + $1.lost }
-        #expect(bench.metrics.lostOffsets.value == UInt64(lost))
-        #expect(bench.metrics.events.value == UInt64(137 - lost))
+        // History is there before its owner has heard so; and where Redis stood still for longer
+        // than an answer may take, it hears only that the batch it sends again was there.
+        let metrics = bench.metrics
+        #expect(
+            try await comesAbout {
+                let (events, offsets) = (metrics.events.value, metrics.lostOffsets.value)
+                if events == UInt64(137 - lost), offsets == UInt64(lost) { return true }
+                return metrics.duplicates.value > 0 && events <= UInt64(137 - lost)
+                    && offsets <= UInt64(lost)
+            })
         #expect(
             kept.allSatisfy {
                 $0.value
