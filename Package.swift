@@ -100,6 +100,11 @@ let domain: [Target] =
         ],
         tests: ["BrokerTestKit"]
     )
+    + room(
+        "Coordination",
+        on: ["Bytes", "PosixIO", "Observability", "Reactor", "KafkaClient", "RedisClient"],
+        tests: ["BrokerTestKit"]
+    )
 
 let composition: [Target] =
     room("TrafficScene", on: ["Bytes"], tests: ["JSONFields"])
@@ -108,7 +113,7 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
-            "HTTPServer", "BrokerCore", "History", "CLinux", "Compression",
+            "HTTPServer", "BrokerCore", "History", "Coordination", "CLinux", "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness", "WebSocketWire"]
     )
@@ -208,6 +213,7 @@ let package = Package(
 for target in package.targets where target.type != .system && !target.name.hasPrefix("C") {
     target.swiftSettings = everySetting
 }
-for target in package.targets where target.name == "ClusterHarness" {
+let ownWithC = ["ClusterHarness", "Coordination", "CoordinationTests"]
+for target in package.targets where ownWithC.contains(target.name) {
     target.swiftSettings = everySetting
 }

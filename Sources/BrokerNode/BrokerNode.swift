@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BrokerCore
+import Coordination
 import EventStreamWire
 import Glibc
 import HTTPServer
@@ -32,9 +33,11 @@ package final class BrokerNode {
     private let serving: [EventLoop]
     private let ingestLoop: EventLoop
     private let tailLoop: EventLoop
+    private let clusterLoop: EventLoop
     private var shards: [LoopBound<NodeShard>] = []
     private var ingestParts: LoopBound<IngestParts>?
     private var tailParts: LoopBound<TailParts>?
+    private var cluster: LoopBound<NodeCluster>?
     private var producer: KafkaProducer?
 
     /// What lives on the ingest loop.
@@ -89,6 +92,7 @@ package final class BrokerNode {
             self.serving = serving
             ingestLoop = try EventLoop(name: "ingest")
             tailLoop = try EventLoop(name: "tail")
+            clusterLoop = try EventLoop(name: "cluster")
             log.info(
                 "starting", LogField("version", Rivulet.version),
                 LogField("node", configuration.node.id), LogField("loops", count),
@@ -109,10 +113,11 @@ package final class BrokerNode {
         let wanted =
             try listenAddresses(server.listen, "server.listen", speakTLS: false)
             + listenAddresses(server.tlsListen, "server.tls_listen", speakTLS: true)
-        for loop in serving + [ingestLoop, tailLoop] { loop.start() }
+        for loop in serving + [ingestLoop, tailLoop, clusterLoop] { loop.start() }
         try startServing(wanted)
         let redis = try redisSettings()
         try startTail(redis)
+        try startCluster(redis)
         try startIngest(redis)
         log.notice(
             "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")),
@@ -278,12 +283,37 @@ package final class BrokerNode {
         loop.schedule(watch, after: .milliseconds(50))
     }
 
+    // MARK: - Cluster
+
+    private func startCluster(_ redis: RedisSettings) throws(BrokerNodeError) {
+        let context = context
+        let loop = clusterLoop
+        let address = advertisedAddress
+        cluster = try Self.furnish(loop) { () throws(BrokerNodeError) in
+            let cluster = NodeCluster(loop: loop, context: context, redis: redis, address: address)
+            cluster.start()
+            return LoopBound(cluster, on: loop)
+        }
+    }
+
+    /// Where others reach this node.
+    private var advertisedAddress: String {
+        if let given = context.configuration.node.address { return given }
+        guard let first = addresses.first ?? encryptedAddresses.first else { return "" }
+        // Where it listens on every address, none of them is one to call it by.
+        guard ["0.0.0.0", "::"].contains(first.host), let port = first.port else {
+            return first.description
+        }
+        return "\(NodeSection.hostName):\(port)"
+    }
+
     // MARK: - Ingest
 
     private func startIngest(_ redis: RedisSettings) throws(BrokerNodeError) {
         let context = context
         let loop = ingestLoop
         let log = log
+        let cluster = cluster
         let producer: KafkaProducer
         do throws(KafkaError) {
             producer = try KafkaProducer(
@@ -316,6 +346,10 @@ package final class BrokerNode {
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil
                 ingest.onErrorChange = { context.status.ingestError = $0 }
+                ingest.onPartitionsChange = { partitions in
+                    context.status.partitions = partitions
+                    cluster?.loop.post { cluster?.value.renewSoon() }
+                }
                 connection.onStateChange = { [weak ingest] state in
                     if state == .ready { ingest?.redisIsReady() }
                 }
@@ -349,6 +383,7 @@ package final class BrokerNode {
         let deadline = MonotonicTime.now + limit
         context.status.enter(.draining)
         log.notice("draining", LogField("clients", context.subscriberCount))
+        if let cluster { clusterLoop.post { cluster.value.renewSoon() } }
         for shard in shards { shard.loop.post { shard.value.stopAccepting() } }
         var sent = 0
         for shard in shards { sent += shard.loop.answer { shard.value.drain() } ?? 0 }
@@ -361,6 +396,8 @@ package final class BrokerNode {
                 ingestParts.value.connection.stop()
             }
         }
+        // Handed over: from here on this node's end is nobody's loss.
+        if let cluster { clusterLoop.post { cluster.value.leave() } }
         while MonotonicTime.now < deadline {
             var open = 0
             for shard in shards { open += shard.loop.answer { shard.value.connectionCount } ?? 0 }
@@ -376,8 +413,9 @@ package final class BrokerNode {
                 for connection in tailParts.value.connections { connection.stop() }
             }
         }
+        if let cluster { clusterLoop.answer { cluster.value.stop() } }
         _ = producer?.close(within: .seconds(2))
-        for loop in serving + [ingestLoop, tailLoop] {
+        for loop in serving + [ingestLoop, tailLoop, clusterLoop] {
             loop.stop()
             if !loop.join(within: .seconds(2)) {
                 log.warning("a loop did not end in time", LogField("loop", loop.name))

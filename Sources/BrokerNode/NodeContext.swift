@@ -3,6 +3,7 @@
 
 import BrokerCore
 import Compression
+import Coordination
 import HTTP1Wire
 import HTTPServer
 import History
@@ -35,6 +36,7 @@ final class NodeContext: Sendable {
     let lookbackMetrics: LookbackMetrics
     let redisMetrics: RedisMetrics
     let webSocketMetrics: WebSocketMetrics
+    let clusterMetrics: ClusterMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
     /// - Throws: Where the files that TLS needs cannot be used.
@@ -54,6 +56,7 @@ final class NodeContext: Sendable {
         lookbackMetrics = LookbackMetrics(in: registry)
         redisMetrics = RedisMetrics(in: registry)
         webSocketMetrics = WebSocketMetrics(in: registry)
+        clusterMetrics = ClusterMetrics(in: registry)
         budget = ConnectionBudget(limit: connectionsMax)
         let server = configuration.server
         var http = HTTPServerSettings()

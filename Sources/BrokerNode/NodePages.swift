@@ -21,7 +21,7 @@ enum NodePages {
     /// What is served here, as a 404 and the start page tell it.
     static let paths = [
         "/api/v1/sse/{channel}", "/sse/events", "/api/events", "/ws", "/api/v1/channels",
-        "/api/v1/sse/health", "/healthz", "/readyz", "/metrics",
+        "/api/v1/sse/health", "/healthz", "/readyz", "/cluster", "/metrics",
     ]
 
     /// The page at `path`, or `nil` where there is none.
@@ -31,6 +31,7 @@ enum NodePages {
         case "/healthz": return json { health(&$0, context) }
         case "/readyz": return ready(context)
         case "/api/v1/sse/health": return json { streamHealth(&$0, context) }
+        case "/cluster": return json { ClusterPage.write(&$0, context.status.cluster) }
         case "/api/v1/channels": return json { channels(&$0, context) }
         case "/metrics":
             return Page(
@@ -93,6 +94,7 @@ enum NodePages {
                     text.field("tail", status.isFollowing ? "following" : "behind")
                     text.field(
                         "ingest", context.ingestMetrics.partitions.value > 0 ? "reading" : "idle")
+                    text.field("lease", ClusterPage.word(status.cluster))
                 }
                 if let error = status.ingestError { text.field("last_error", error) }
             }

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+package import Coordination
+package import KafkaClient
 package import PosixIO
 import Synchronization
 
@@ -23,7 +25,8 @@ package final class NodeStatus: Sendable {
         var redisIsReady = false
         var isFollowing = false
         var ingestError: String?
-        var tip = ""
+        var partitions: [TopicPartition] = []
+        var cluster = ClusterView()
     }
 
     package let nodeID: String
@@ -55,6 +58,18 @@ package final class NodeStatus: Sendable {
     package var ingestError: String? {
         get { values.withLock { $0.ingestError } }
         set { values.withLock { $0.ingestError = newValue } }
+    }
+
+    /// The partitions that this node reads, in their order.
+    package var partitions: [TopicPartition] {
+        get { values.withLock { $0.partitions } }
+        set { values.withLock { $0.partitions = newValue } }
+    }
+
+    /// The cluster as this node last saw it.
+    package var cluster: ClusterView {
+        get { values.withLock { $0.cluster } }
+        set { values.withLock { $0.cluster = newValue } }
     }
 
     /// What `/readyz` says: `ready`, `degraded` (ready all the same), `starting` or `draining`.

@@ -138,6 +138,8 @@ package final class Ingest: ReadinessHandler {
         didSet { if lastError != oldValue { onErrorChange?(lastError) } }
     }
     package var onErrorChange: ((String?) -> Void)?
+    /// Gets the partitions that this node reads whenever they have changed, in their order.
+    package var onPartitionsChange: (([TopicPartition]) -> Void)?
     private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
     private lazy var pauseTimer = LoopTimer { [weak self] in self?.pauseAll() }
     private lazy var restartTimer = LoopTimer { [weak self] in self?.startConsumer() }
@@ -247,6 +249,7 @@ package final class Ingest: ReadinessHandler {
         isHolding = false
         isPaused = false
         metrics.partitions.set(0)
+        onPartitionsChange?([])
     }
 
     // MARK: - Records in
@@ -562,6 +565,7 @@ package final class Ingest: ReadinessHandler {
         dirty.removeAll { slots[$0.partition] !== $0 }
         heldBytes = slots.values.reduce(0) { $0 + $1.ingest.heldBytes }
         metrics.partitions.set(slots.count)
+        onPartitionsChange?(slots.keys.sorted())
         releaseIfDrained()
     }
 }

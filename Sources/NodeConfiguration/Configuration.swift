@@ -7,6 +7,7 @@
 /// the defaults; loading lays the file, the environment and the flags over them, in that order.
 package struct Configuration: Sendable {
     package var node = NodeSection()
+    package var cluster = ClusterSection()
     package var server = ServerSection()
     package var limits = LimitsSection()
     package var kafka = KafkaSection()

@@ -4,14 +4,28 @@
 extension Configuration {
     /// Every key, in the order of the file, the help text and the reference page.
     package static let keyReference: [ConfigurationKey] =
-        nodeKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys + logKeys
+        nodeKeys + clusterKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys + logKeys
         + telemetryKeys + channelKeys
 
     private static let nodeKeys: [ConfigurationKey] = [
         .text(
             "node.id", \.node.id, .nodeID,
             "Names the node in the cluster's membership, logs and metrics; unique in the cluster.",
-            derivedDefault: "<hostname>-<port>")
+            derivedDefault: "<hostname>-<port>"),
+        .optionalText(
+            "node.address", \.node.address, .hostAndPort,
+            "Where others reach this node, as `/cluster` shows it; none is the first address it "
+                + "listens on, with the host's name where that is every address."),
+    ]
+
+    private static let clusterKeys: [ConfigurationKey] = [
+        .duration(
+            "cluster.renewal", \.cluster.renewal, .milliseconds(50) ... .seconds(60),
+            "How often a node renews its lease in Redis; at most half of `cluster.lease`."),
+        .duration(
+            "cluster.lease", \.cluster.lease, .milliseconds(200) ... .seconds(300),
+            "A node that has not renewed its lease for this long is dead to the others, which read "
+                + "its partitions then."),
     ]
 
     private static let serverKeys: [ConfigurationKey] = [

@@ -116,6 +116,13 @@ struct ConfigurationLoader {
                     + kafka.sessionTimeout.configurationText,
                 with: "kafka.session_timeout")
         }
+        let cluster = configuration.cluster
+        if areSound("cluster.renewal", "cluster.lease"), cluster.renewal * 2 > cluster.lease {
+            conflict(
+                "cluster.renewal", cluster.renewal.configurationText,
+                "is more than half of the lease of \(cluster.lease.configurationText)",
+                with: "cluster.lease")
+        }
         let history = configuration.history
         if areSound("history.index_age", "history.window_age"),
             history.indexAge < history.windowAge

@@ -7,11 +7,18 @@ import Glibc
 package struct NodeSection: Sendable, Equatable {
     /// Unique in the cluster: names the node's lease, its log lines and its metrics.
     package var id = NodeSection.derivedID(listen: ServerSection().listen)
+    /// Where others reach this node, `host:port`; `nil` derives it from where the node listens.
+    package var address: String?
 
     package init() {}
 
     /// `<hostname>-<port>`: nodes on one machine differ by port, nodes on several by host.
     static func derivedID(listen: [String]) -> String {
+        "\(hostName)-\(listen.first?.split(separator: ":").last ?? "0")"
+    }
+
+    /// The name of the host, in letters that a node's name may have; `node` where it has none.
+    package static var hostName: String {
         // Longer than Linux allows (64), so the name is never cut and always ends in a zero.
         var name = [CChar](repeating: 0, count: 256)
         let status = unsafe gethostname(&name, name.count)
@@ -21,10 +28,18 @@ package struct NodeSection: Sendable, Equatable {
                 ? byte : UInt8(ascii: "-")
         }
         let trimmed = legal.drop { !$0.isASCIILetterOrDigit }
-        let start = trimmed.isEmpty ? "node" : String(decoding: trimmed, as: UTF8.self)
-        let port = listen.first?.split(separator: ":").last ?? "0"
-        return "\(start)-\(port)"
+        return trimmed.isEmpty ? "node" : String(decoding: trimmed, as: UTF8.self)
     }
+}
+
+/// How the nodes of a cluster know of each other.
+package struct ClusterSection: Sendable, Equatable {
+    /// Time between two renewals of the node's lease.
+    package var renewal: Duration = .milliseconds(500)
+    /// A node that has not renewed its lease for this long is dead; at least twice ``renewal``.
+    package var lease: Duration = .milliseconds(1500)
+
+    package init() {}
 }
 
 /// Where the node listens and how long it waits for clients.

@@ -16,6 +16,7 @@ enum Program {
         Command(specification: TailCommand.specification, run: TailCommand.run),
         Command(specification: HealthCommand.specification, run: HealthCommand.run),
         Command(specification: DoctorCommand.specification, run: DoctorCommand.run),
+        Command(specification: StatusCommand.specification, run: StatusCommand.run),
         Command(specification: FeedCommand.specification, run: FeedCommand.run),
         Command(specification: DevKafkaCommand.specification, run: DevKafkaCommand.run),
     ]

@@ -62,7 +62,8 @@ struct ReferenceTests {
     func tableIsComplete() {
         let configuration = Configuration()
         let sections: [(String, Any)] = [
-            ("node", configuration.node), ("server", configuration.server),
+            ("node", configuration.node), ("cluster", configuration.cluster),
+            ("server", configuration.server),
             ("limits", configuration.limits), ("kafka", configuration.kafka),
             ("redis", configuration.redis), ("history", configuration.history),
             ("log", configuration.log), ("telemetry", configuration.telemetry),

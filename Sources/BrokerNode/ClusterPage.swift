@@ -1,0 +1,116 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Bytes
+import Coordination
+import KafkaClient
+import PosixIO
+
+/// `GET /cluster`: all nodes, who reads which partition, and the rebalances of late, as the node
+/// that is asked sees them.
+enum ClusterPage {
+    /// This node's own standing in one word.
+    static func word(_ view: ClusterView) -> String {
+        switch view.standing {
+        case .joining: "joining"
+        case .refused: "refused"
+        case .member: view.isStale ? "stale" : "held"
+        }
+    }
+
+    static func write(_ text: inout JSONText, _ view: ClusterView) {
+        text.object { text in
+            text.field("node", view.nodeID)
+            text.field("lease", word(view))
+            if case .refused(let holder) = view.standing { text.field("held_by", holder) }
+            text.field("stale", view.isStale)
+            text.field(
+                "age_ms", view.taken.map { Int((MonotonicTime.now - $0).wholeMilliseconds) })
+            nodes(&text, view)
+            partitions(&text, view)
+            rebalances(&text, view.rebalances)
+        }
+    }
+
+    private static func nodes(_ text: inout JSONText, _ view: ClusterView) {
+        text.array("nodes") { text in
+            for member in view.members {
+                let report = member.report
+                text.object { text in
+                    text.field("id", member.id)
+                    text.field("incarnation", member.incarnation)
+                    text.field("state", member.stateWord)
+                    text.field("address", report.address)
+                    text.field("version", report.version)
+                    text.field("started", WallClock.text(milliseconds: report.started))
+                    text.field("connections", report.connections)
+                    text.field("connections_limit", report.connectionsMax)
+                    text.field("lag", report.lag)
+                    text.field("ingest_per_second", report.ingestRate)
+                    text.field("delivered_per_second", report.deliveryRate)
+                    reads(&text, "partitions", report.partitions)
+                    reads(&text, "orphans", report.orphans)
+                }
+            }
+        }
+    }
+
+    /// A topic's partitions in one list: a few topics and many partitions are the rule.
+    private static func reads(
+        _ text: inout JSONText, _ name: String, _ partitions: [TopicPartition]
+    ) {
+        let byTopic = Dictionary(grouping: partitions, by: \.topic)
+        text.object(name) { text in
+            for topic in byTopic.keys.sorted() {
+                text.array(topic, (byTopic[topic] ?? []).map { Int($0.partition) }.sorted())
+            }
+        }
+    }
+
+    private static func partitions(_ text: inout JSONText, _ view: ClusterView) {
+        let owners = view.owners
+        text.array("partitions") { text in
+            for (partition, owner) in owners.sorted(by: { $0.key < $1.key }) {
+                text.object { text in
+                    text.field("topic", partition.topic)
+                    text.field("partition", Int(partition.partition))
+                    text.field("owner", owner)
+                }
+            }
+            for (partition, since) in view.unowned.sorted(by: { $0.key < $1.key }) {
+                text.object { text in
+                    text.field("topic", partition.topic)
+                    text.field("partition", Int(partition.partition))
+                    text.field("owner", String?.none)
+                    text.field("since", WallClock.text(milliseconds: since))
+                }
+            }
+        }
+    }
+
+    private static func rebalances(_ text: inout JSONText, _ rebalances: [Rebalance]) {
+        text.array("rebalances") { text in
+            for rebalance in rebalances {
+                text.object { text in
+                    text.field("began", WallClock.text(milliseconds: rebalance.began))
+                    text.field("took_ms", rebalance.ended - min(rebalance.ended, rebalance.began))
+                    text.array("reasons", rebalance.reasons)
+                    text.array("moves") { text in
+                        for move in rebalance.moves {
+                            text.object { text in
+                                text.field("topic", move.partition.topic)
+                                text.field("partition", Int(move.partition.partition))
+                                text.field("from", move.from)
+                                text.field("to", move.to)
+                                text.field("stood_still_ms", move.stoodStill)
+                            }
+                        }
+                    }
+                    if rebalance.movesLeftOut > 0 {
+                        text.field("moves_left_out", rebalance.movesLeftOut)
+                    }
+                }
+            }
+        }
+    }
+}

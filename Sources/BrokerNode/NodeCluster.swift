@@ -1,0 +1,108 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import Coordination
+import HTTPServer
+import History
+import NodeConfiguration
+import Observability
+import PosixIO
+import Reactor
+import RedisClient
+
+/// This node's part in the cluster: what its lease says, and where the view of it goes.
+///
+/// View: node. Threads: the `cluster` loop's, which has nothing else to do, so that a lease is
+/// renewed in time whatever the others are busy with.
+final class NodeCluster {
+    private let loop: EventLoop
+    private let connection: RedisConnection
+    private let member: ClusterMember
+
+    init(loop: EventLoop, context: NodeContext, redis: RedisSettings, address: String) {
+        self.loop = loop
+        let section = context.configuration.cluster
+        var settings = redis
+        // A renewal that takes longer than the lease has failed in any case.
+        settings.commandTimeout = min(redis.commandTimeout, section.lease)
+        connection = RedisConnection(
+            loop: loop, settings: settings, purpose: "cluster",
+            scripts: [LeaseScripts.renew, LeaseScripts.leave], log: context.log.named("redis"),
+            metrics: context.redisMetrics)
+        let reporter = Reporter(context: context, address: address)
+        member = ClusterMember(
+            loop: loop, connection: connection,
+            keys: ClusterKeys(prefix: context.configuration.redis.keyPrefix),
+            nodeID: context.configuration.node.id,
+            settings: LeaseSettings(renewal: section.renewal, length: section.lease),
+            metrics: context.clusterMetrics, log: context.log.named("cluster"),
+            report: { reporter.report() }, onView: { context.status.cluster = $0 })
+    }
+
+    func start() {
+        connection.onStateChange = { [weak self] state in
+            if state == .ready { self?.member.renewSoon() }
+        }
+        connection.start()
+        member.start()
+    }
+
+    func renewSoon() { member.renewSoon() }
+
+    func leave() { member.leave {} }
+
+    func stop() {
+        member.stop()
+        connection.stop()
+    }
+
+    /// Makes the node's reports; keeps what rates are counted from.
+    private final class Reporter {
+        private let context: NodeContext
+        private let address: String
+        private let started = WallClock.milliseconds
+        private var since = MonotonicTime.now
+        private var ingested: UInt64 = 0
+        private var delivered: UInt64 = 0
+        private var rates = (ingest: 0.0, delivery: 0.0)
+
+        /// Rates are over this long at least, so that an early renewal does not make them jump.
+        private static let rateSpan: Duration = .milliseconds(900)
+
+        init(context: NodeContext, address: String) {
+            self.context = context
+            self.address = address
+        }
+
+        func report() -> NodeReport {
+            countRates()
+            return NodeReport(
+                state: state, address: address, version: Rivulet.version, started: started,
+                connections: context.budget.inUse, connectionsMax: context.budget.limit,
+                lag: Int(clamping: context.ingestMetrics.lag.value),
+                ingestRate: rates.ingest, deliveryRate: rates.delivery,
+                partitions: context.status.partitions)
+        }
+
+        private var state: NodeReport.State {
+            switch context.status.phase {
+            case .starting: .joining
+            case .up: .up
+            case .draining: .draining
+            }
+        }
+
+        private func countRates() {
+            let now = MonotonicTime.now
+            guard now - since >= Self.rateSpan else { return }
+            let span = (now - since).inSeconds
+            let ingested = context.ingestMetrics.events.value
+            let delivered = context.eventsDelivered
+            func rate(_ now: UInt64, _ before: UInt64) -> Double {
+                (Double(now - min(now, before)) / span * 10).rounded() / 10
+            }
+            rates = (rate(ingested, self.ingested), rate(delivered, self.delivered))
+            (self.ingested, self.delivered, since) = (ingested, delivered, now)
+        }
+    }
+}
