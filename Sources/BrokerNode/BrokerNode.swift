@@ -44,11 +44,15 @@ package final class BrokerNode {
     private final class IngestParts {
         let connection: RedisConnection
         let ingest: Ingest
+        let orphans: Ingest
         let telemetry: Telemetry?
 
-        init(connection: RedisConnection, ingest: Ingest, telemetry: Telemetry?) {
+        init(
+            connection: RedisConnection, ingest: Ingest, orphans: Ingest, telemetry: Telemetry?
+        ) {
             self.connection = connection
             self.ingest = ingest
+            self.orphans = orphans
             self.telemetry = telemetry
         }
     }
@@ -333,15 +337,20 @@ package final class BrokerNode {
                 keys: HistoryKeys(prefix: context.configuration.redis.keyPrefix),
                 retention: context.retention)
             do throws(JSONFieldsError) {
+                let tailProgress = { @Sendable in
+                    TailProgress(
+                        newestID: context.tailMetrics.newestID,
+                        isFollowing: context.status.isFollowing)
+                }
                 let ingest = try Ingest(
                     loop: loop, settings: context.ingestSettings, connection: connection,
                     appender: appender, producer: producer, metrics: context.ingestMetrics,
-                    log: log.named("ingest"),
-                    tailProgress: {
-                        TailProgress(
-                            newestID: context.tailMetrics.newestID,
-                            isFollowing: context.status.isFollowing)
-                    })
+                    log: log.named("ingest"), tailProgress: tailProgress)
+                let orphans = try Ingest(
+                    loop: loop, settings: context.orphanSettings, connection: connection,
+                    appender: appender, producer: producer, metrics: context.orphanMetrics,
+                    log: log.named("orphans"), tailProgress: tailProgress)
+                orphans.onPartitionsChange = { context.status.orphans = $0 }
                 let telemetry =
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil
@@ -350,15 +359,21 @@ package final class BrokerNode {
                     context.status.partitions = partitions
                     cluster?.loop.post { cluster?.value.renewSoon() }
                 }
-                connection.onStateChange = { [weak ingest] state in
-                    if state == .ready { ingest?.redisIsReady() }
+                connection.onStateChange = { [weak ingest, weak orphans] state in
+                    guard state == .ready else { return }
+                    ingest?.redisIsReady()
+                    orphans?.redisIsReady()
                 }
                 connection.start()
                 ingest.start()
+                orphans.start()
+                let bound = LoopBound(orphans, on: loop)
+                cluster?.loop.post { cluster?.value.readOrphans(with: bound) }
                 telemetry?.start()
                 return LoopBound(
-                    IngestParts(connection: connection, ingest: ingest, telemetry: telemetry),
-                    on: loop)
+                    IngestParts(
+                        connection: connection, ingest: ingest, orphans: orphans,
+                        telemetry: telemetry), on: loop)
             } catch { throw BrokerNodeError(detail: error.description) }
         }
     }
@@ -392,6 +407,7 @@ package final class BrokerNode {
             let left = max(.seconds(1), deadline - .now)
             ingestLoop.answer {
                 ingestParts.value.telemetry?.stop()
+                ingestParts.value.orphans.stop(within: .seconds(1))
                 ingestParts.value.ingest.stop(within: min(left, .seconds(5)))
                 ingestParts.value.connection.stop()
             }

@@ -34,7 +34,7 @@ enum ClusterPage {
 
     private static func nodes(_ text: inout JSONText, _ view: ClusterView) {
         text.array("nodes") { text in
-            for member in view.members {
+            for member in view.visible {
                 let report = member.report
                 text.object { text in
                     text.field("id", member.id)
@@ -70,11 +70,12 @@ enum ClusterPage {
     private static func partitions(_ text: inout JSONText, _ view: ClusterView) {
         let owners = view.owners
         text.array("partitions") { text in
-            for (partition, owner) in owners.sorted(by: { $0.key < $1.key }) {
+            for (partition, reader) in view.readers.sorted(by: { $0.key < $1.key }) {
                 text.object { text in
                     text.field("topic", partition.topic)
                     text.field("partition", Int(partition.partition))
-                    text.field("owner", owner)
+                    text.field("owner", owners[partition])
+                    if owners[partition] == nil { text.field("reader", reader) }
                 }
             }
             for (partition, since) in view.unowned.sorted(by: { $0.key < $1.key }) {

@@ -4,6 +4,7 @@
 import Coordination
 import HTTPServer
 import History
+import KafkaClient
 import NodeConfiguration
 import Observability
 import PosixIO
@@ -17,10 +18,17 @@ import RedisClient
 final class NodeCluster {
     private let loop: EventLoop
     private let connection: RedisConnection
-    private let member: ClusterMember
+    private let context: NodeContext
+    private let address: String
+    /// Reads the partitions of dead nodes, on a loop of its own.
+    private var orphanIngest: LoopBound<Ingest>?
+    private var orphans: Set<TopicPartition> = []
+    private lazy var member = makeMember()
 
     init(loop: EventLoop, context: NodeContext, redis: RedisSettings, address: String) {
         self.loop = loop
+        self.context = context
+        self.address = address
         let section = context.configuration.cluster
         var settings = redis
         // A renewal that takes longer than the lease has failed in any case.
@@ -29,14 +37,23 @@ final class NodeCluster {
             loop: loop, settings: settings, purpose: "cluster",
             scripts: [LeaseScripts.renew, LeaseScripts.leave], log: context.log.named("redis"),
             metrics: context.redisMetrics)
+    }
+
+    private func makeMember() -> ClusterMember {
+        let context = context
+        let section = context.configuration.cluster
         let reporter = Reporter(context: context, address: address)
-        member = ClusterMember(
+        return ClusterMember(
             loop: loop, connection: connection,
             keys: ClusterKeys(prefix: context.configuration.redis.keyPrefix),
             nodeID: context.configuration.node.id,
             settings: LeaseSettings(renewal: section.renewal, length: section.lease),
             metrics: context.clusterMetrics, log: context.log.named("cluster"),
-            report: { reporter.report() }, onView: { context.status.cluster = $0 })
+            report: { reporter.report() },
+            onView: { [weak self] view in
+                context.status.cluster = view
+                self?.planOrphans(view)
+            })
     }
 
     func start() {
@@ -45,6 +62,19 @@ final class NodeCluster {
         }
         connection.start()
         member.start()
+    }
+
+    /// Has the partitions of dead nodes read by `ingest` from here on.
+    func readOrphans(with ingest: LoopBound<Ingest>) { orphanIngest = ingest }
+
+    private func planOrphans(_ view: ClusterView) {
+        guard let orphanIngest,
+            let planned = OrphanPlan.orphans(
+                of: view, readBy: view.nodeID, reading: context.status.partitions),
+            planned != orphans
+        else { return }
+        orphans = planned
+        orphanIngest.loop.post { orphanIngest.value.read(orphans: planned) }
     }
 
     func renewSoon() { member.renewSoon() }
@@ -81,7 +111,7 @@ final class NodeCluster {
                 connections: context.budget.inUse, connectionsMax: context.budget.limit,
                 lag: Int(clamping: context.ingestMetrics.lag.value),
                 ingestRate: rates.ingest, deliveryRate: rates.delivery,
-                partitions: context.status.partitions)
+                partitions: context.status.partitions, orphans: context.status.orphans)
         }
 
         private var state: NodeReport.State {

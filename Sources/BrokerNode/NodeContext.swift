@@ -30,6 +30,7 @@ final class NodeContext: Sendable {
     let hubSettings: Hub.Settings
     let log: Logger
     let ingestMetrics: IngestMetrics
+    let orphanMetrics: IngestMetrics
     let tailMetrics: TailMetrics
     let replayMetrics: ReplayMetrics
     let gapMetrics: GapMetrics
@@ -50,6 +51,11 @@ final class NodeContext: Sendable {
         status = NodeStatus(nodeID: configuration.node.id)
         httpMetrics = HTTPServerMetrics(registry)
         ingestMetrics = IngestMetrics(in: registry)
+        let orphanMetrics = IngestMetrics(in: registry, gauges: MetricsRegistry())
+        self.orphanMetrics = orphanMetrics
+        registry.gauge(
+            "rivulet_ingest_orphans", "Partitions of dead nodes that this node reads.",
+            reading: { Double(orphanMetrics.partitions.value) })
         tailMetrics = TailMetrics(in: registry)
         replayMetrics = ReplayMetrics(in: registry)
         gapMetrics = GapMetrics(in: registry)
@@ -254,6 +260,14 @@ extension NodeContext {
                 try? BatchEncoder(
                     directory: directory, eventBytesMax: eventBytesMax, account: account)
             })
+    }
+
+    /// For the partitions of dead nodes.
+    var orphanSettings: IngestSettings {
+        var settings = ingestSettings
+        settings.joinsGroup = false
+        settings.kafka.clientID += "-orphans"
+        return settings
     }
 
     var ingestSettings: IngestSettings {

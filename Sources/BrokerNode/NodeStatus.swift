@@ -26,6 +26,7 @@ package final class NodeStatus: Sendable {
         var isFollowing = false
         var ingestError: String?
         var partitions: [TopicPartition] = []
+        var orphans: [TopicPartition] = []
         var cluster = ClusterView()
     }
 
@@ -64,6 +65,12 @@ package final class NodeStatus: Sendable {
     package var partitions: [TopicPartition] {
         get { values.withLock { $0.partitions } }
         set { values.withLock { $0.partitions = newValue } }
+    }
+
+    /// The partitions of dead nodes that it reads, in their order.
+    package var orphans: [TopicPartition] {
+        get { values.withLock { $0.orphans } }
+        set { values.withLock { $0.orphans = newValue } }
     }
 
     /// The cluster as this node last saw it.

@@ -136,7 +136,7 @@ package final class ClusterMember {
             view.members = Array(membership.members.values)
             let length = UInt64(max(0, membership.settings.length.wholeMilliseconds))
             rebalances.take(
-                view.owners, changes: changes,
+                view.readers, changes: changes,
                 lastHeard: { id in
                     // A dead node renewed its lease for the last time when this began.
                     guard let member = known[id] else { return now }
@@ -190,7 +190,7 @@ package final class ClusterMember {
         view.unowned = rebalances.unowned
         metrics.isStale.set(view.isStale ? 1 : 0)
         metrics.alive.set(view.members.count { $0.isAlive })
-        metrics.unreachable.set(view.members.count { !$0.isAlive })
+        metrics.unreachable.set(view.visible.count { !$0.isAlive })
         metrics.unowned.set(view.unowned.count)
         onView(view)
     }

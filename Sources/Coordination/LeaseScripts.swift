@@ -31,6 +31,9 @@ package enum LeaseScripts {
     /// Replies: `{1, now, {id, incarnation, left, report}...}`, `left` in milliseconds and
     /// negative once the lease has ended; or `{0, now, incarnation, left}` where another process
     /// holds a lease of this name that has not ended.
+    ///
+    /// A process that takes over a name leaves the ended lease of the one before it in sight, as
+    /// `id#incarnation`.
     package static let renew = RedisScript(
         name: "renew",
         body: """
@@ -40,6 +43,13 @@ package enum LeaseScripts {
             local holder = redis.call('HGET', KEYS[2], ARGV[1])
             if holder and holder ~= ARGV[2] and ends > now then
               return {0, now, holder, ends - now}
+            end
+            if holder and holder ~= ARGV[2] then
+              -- The process before this one stays in sight: its partitions are not read yet.
+              local before = ARGV[1] .. '#' .. holder
+              redis.call('ZADD', KEYS[1], string.format('%.0f', ends), before)
+              redis.call('HSET', KEYS[2], before, holder)
+              redis.call('HSET', KEYS[3], before, redis.call('HGET', KEYS[3], ARGV[1]) or '')
             end
             redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[1])
             redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])

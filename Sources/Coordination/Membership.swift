@@ -167,6 +167,24 @@ package struct ClusterView: Sendable {
 
     package init() {}
 
+    /// Who reads which partition: its owner, or else the survivor that reads it as an orphan.
+    package var readers: [TopicPartition: String] {
+        var readers: [TopicPartition: String] = [:]
+        for member in members where member.isAlive {
+            for partition in member.report.orphans { readers[partition] = member.id }
+        }
+        return readers.merging(owners) { $1 }
+    }
+
+    /// The members that people want to see: a process that another of its name has followed only
+    /// as long as some of its partitions are not owned again.
+    package var visible: [MemberView] {
+        let owners = owners
+        return members.filter { member in
+            !member.id.contains("#") || member.report.partitions.contains { owners[$0] == nil }
+        }
+    }
+
     /// Who reads which partition by the group's assignment. Where two say so, which a lease that
     /// is half a second old may do, the one of the later name.
     package var owners: [TopicPartition: String] {

@@ -28,6 +28,9 @@ package struct IngestSettings: Sendable {
     /// Bytes collected or under way before Kafka is left to be the buffer: what a burst, or a
     /// Redis that is slow for a moment, may take of this node's memory.
     package var heldBytesMax: Int
+    /// False for one that reads what it is told to, outside the group; see
+    /// ``Ingest/read(orphans:)``. It commits nothing.
+    package var joinsGroup = true
 
     package init(
         topics: [String], patterns: [String], kafka: KafkaSettings, group: KafkaGroupSettings,
@@ -123,6 +126,8 @@ package final class Ingest: ReadinessHandler {
     private var registration: Registration?
     /// Partitions the group has given and that wait for their high-water offsets.
     var awaitingStart: [TopicPartition]?
+    /// What an ingest without a group is told to read.
+    var orphans: Set<TopicPartition> = []
     var heldBytes = 0
     /// Partitions of which Kafka is to be asked what it holds.
     var suspects: [Slot] = []
@@ -208,10 +213,13 @@ package final class Ingest: ReadinessHandler {
         do throws(KafkaError) {
             let consumer = try KafkaConsumer(
                 settings: settings.kafka, group: settings.group, log: log)
-            try consumer.subscribe(topics: settings.topics, patterns: settings.patterns)
+            if settings.joinsGroup {
+                try consumer.subscribe(topics: settings.topics, patterns: settings.patterns)
+            }
             registration = try register(consumer)
             self.consumer = consumer
             drain()
+            beginOrphans()
         } catch {
             lastError = error.description
             log.error("cannot join the consumer group", LogField("error", error))
@@ -510,7 +518,7 @@ package final class Ingest: ReadinessHandler {
     private func commit() {
         // An idle member is served too: the group puts out one that does not poll.
         descriptorIsReady(.readable)
-        consumer?.commitStored()
+        if settings.joinsGroup { consumer?.commitStored() }
         let lag = consumer?.lag.values.reduce(0, +) ?? 0
         metrics.lag.set(lag)
         // Where nothing arrives nothing wakes the loop, and a member that does not ask for records

@@ -23,7 +23,10 @@ package final class IngestMetrics: Sendable {
     package let appendTime: DurationHistogram
     private let registry: MetricsRegistry
 
-    package init(in registry: MetricsRegistry) {
+    /// - Parameter gauges: Where the gauges go, where another ingest's are in `registry` already;
+    ///   what is counted is counted together.
+    package init(in registry: MetricsRegistry, gauges: MetricsRegistry? = nil) {
+        let gauges = gauges ?? registry
         self.registry = registry
         records = registry.counter("rivulet_ingest_records_total", "Kafka records read.")
         events = registry.counter("rivulet_ingest_events_total", "Events appended to history.")
@@ -48,15 +51,15 @@ package final class IngestMetrics: Sendable {
         deadLetterFailures = registry.counter(
             "rivulet_ingest_dead_letter_failures_total",
             "Records that could not be written to the dead-letter topic either.")
-        partitions = registry.gauge("rivulet_ingest_partitions", "Partitions this node reads.")
-        lag = registry.gauge(
+        partitions = gauges.gauge("rivulet_ingest_partitions", "Partitions this node reads.")
+        lag = gauges.gauge(
             "rivulet_ingest_lag", "Kafka records that this node's partitions still hold for it.")
-        heldBytes = registry.gauge(
+        heldBytes = gauges.gauge(
             "rivulet_ingest_held_bytes", "Bytes collected or on their way to Redis.")
         holds = registry.counter(
             "rivulet_ingest_holds_total",
             "Times reading stopped because Redis, or this node's tail, did not keep up.")
-        appendTime = registry.histogram(
+        appendTime = gauges.histogram(
             "rivulet_ingest_append_seconds", "Time of one append, from sending to the answer.")
     }
 

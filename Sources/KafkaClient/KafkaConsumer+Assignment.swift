@@ -56,6 +56,30 @@ extension KafkaConsumer {
         applyPostponed()
     }
 
+    /// Gives partitions to a consumer that is in no group, as a group would give them; begin to
+    /// read them with ``completeAssignment(_:)``.
+    ///
+    /// Only for one that never subscribes: a member has what its group gives it.
+    package func grant(_ partitions: some Sequence<TopicPartition>) {
+        precondition(!isSubscribed, "a member of a group was given partitions by hand")
+        granted.formUnion(partitions)
+    }
+
+    /// Takes back what ``grant(_:)`` gave, and reads it no more.
+    package func withdraw(_ partitions: some Sequence<TopicPartition>) {
+        precondition(!isSubscribed, "partitions of a group's member were taken by hand")
+        let ours = partitions.filter { active[$0] != nil }
+        resume(ours)
+        if !ours.isEmpty { unassign(ours) }
+        for partition in partitions {
+            active[partition] = nil
+            granted.remove(partition)
+            postponed[partition] = nil
+            stored[partition] = nil
+            committing[partition] = nil
+        }
+    }
+
     /// Goes on reading `partition` at `position`. No record of the old position arrives after it.
     ///
     /// Where a rebalance is owed an answer it takes effect with that answer.

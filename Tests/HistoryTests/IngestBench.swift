@@ -145,6 +145,7 @@ final class IngestBench: Sendable {
         var heldBytesMax = 32 << 20
         var queuedBytesMax = 64 << 20
         var topicPatterns: [String] = []
+        var joinsGroup = true
     }
 
     init(_ scene: IngestScene, _ options: Options = Options()) throws {
@@ -158,19 +159,20 @@ final class IngestBench: Sendable {
             purpose: "append", scripts: [HistoryScripts.append], log: .silent)
         let appender = HistoryAppender(
             connection: connection, keys: scene.keys, retention: .roomy)
+        var settings = IngestSettings(
+            topics: [scene.topic], patterns: options.topicPatterns, kafka: kafka,
+            group: KafkaGroupSettings(
+                groupID: options.group, sessionTimeout: .milliseconds(3000),
+                heartbeatInterval: .milliseconds(500), fetchWaitMax: .milliseconds(10),
+                metadataRefresh: .milliseconds(300), queuedBytesMax: options.queuedBytesMax,
+                pollIntervalMax: options.pollIntervalMax),
+            limits: .init(batchEvents: options.batchEvents, batchBytes: 64 << 10),
+            eventBytesMax: options.eventBytesMax, deadLetterTopic: scene.deadLetterTopic,
+            startsAtEnd: options.startsAtEnd, heldBytesMax: options.heldBytesMax)
+        settings.joinsGroup = options.joinsGroup
         let ingest = try Ingest(
-            loop: loop,
-            settings: IngestSettings(
-                topics: [scene.topic], patterns: options.topicPatterns, kafka: kafka,
-                group: KafkaGroupSettings(
-                    groupID: options.group, sessionTimeout: .milliseconds(3000),
-                    heartbeatInterval: .milliseconds(500), fetchWaitMax: .milliseconds(10),
-                    metadataRefresh: .milliseconds(300), queuedBytesMax: options.queuedBytesMax,
-                    pollIntervalMax: options.pollIntervalMax),
-                limits: .init(batchEvents: options.batchEvents, batchBytes: 64 << 10),
-                eventBytesMax: options.eventBytesMax, deadLetterTopic: scene.deadLetterTopic,
-                startsAtEnd: options.startsAtEnd, heldBytesMax: options.heldBytesMax),
-            connection: connection, appender: appender, producer: producer, metrics: metrics,
+            loop: loop, settings: settings, connection: connection, appender: appender,
+            producer: producer, metrics: metrics,
             log: .silent)
         connection.onStateChange = { [weak ingest] state in
             if state == .ready { ingest?.redisIsReady() }
@@ -182,6 +184,12 @@ final class IngestBench: Sendable {
             parts.value.connection.start()
             parts.value.ingest.start()
         }
+    }
+
+    /// Tells an ingest without a group what to read.
+    func read(orphans: Set<TopicPartition>) {
+        let parts = parts
+        loop.post { parts.value.ingest.read(orphans: orphans) }
     }
 
     /// Leaves the group within `limit`; without any time it is gone without a word.

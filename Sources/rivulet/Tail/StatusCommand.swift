@@ -92,9 +92,11 @@ enum StatusReport {
         lines += nodes(document["nodes"]?.elements ?? [])
         let unread = (document["partitions"]?.elements ?? []).filter { $0["owner"]?.text == nil }
         if !unread.isEmpty {
-            lines += ["", "nobody reads:"]
+            lines += ["", "without an owner:"]
             for partition in unread {
-                lines.append("  \(name(partition)) since \(shown(partition["since"]))")
+                let reader = partition["reader"]?.text.map { "read by \(clean($0)) meanwhile" }
+                lines.append(
+                    "  \(name(partition)) \(reader ?? "since \(shown(partition["since"]))")")
             }
         }
         let rebalances = document["rebalances"]?.elements ?? []

@@ -1,0 +1,56 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+package import KafkaClient
+
+/// Which partitions of dead nodes a node reads until the group has given them to somebody.
+///
+/// A pure function of what the leases say, so that all nodes that see the same come to the same:
+/// one reader for each orphan. Where they see different things for a moment, two may read one
+/// partition, and the second append of each event finds it there.
+package enum OrphanPlan {
+    /// - Parameter reading: What this node reads by the group's assignment at this moment, which
+    ///   its own lease may not say yet.
+    /// - Returns: `nil` where nothing can be said: the plan before goes on.
+    package static func orphans(
+        of view: ClusterView, readBy node: String, reading: [TopicPartition]
+    ) -> Set<TopicPartition>? {
+        // Without Redis nobody appends, and nobody knows who is there.
+        guard !view.isStale else { return nil }
+        guard view.standing == .member else { return [] }
+        let living = view.members.filter { $0.isAlive && $0.report.state == .up }.map(\.id)
+        guard living.contains(node) else { return [] }
+        var taken = Set(reading)
+        for member in view.members where member.isAlive {
+            taken.formUnion(member.report.partitions)
+        }
+        var orphans: Set<TopicPartition> = []
+        for dead in view.members where !dead.isAlive {
+            for partition in dead.report.partitions + dead.report.orphans
+            where !taken.contains(partition) && !orphans.contains(partition) {
+                if reader(of: partition, among: living) == node { orphans.insert(partition) }
+            }
+        }
+        return orphans
+    }
+
+    /// The node with the highest hash of its name and the partition's (rendezvous hashing): when
+    /// a node goes, only what it read changes hands.
+    package static func reader(of partition: TopicPartition, among nodes: [String]) -> String? {
+        nodes.max {
+            let (a, b) = (weight($0, partition), weight($1, partition))
+            return (a, $0) < (b, $1)
+        }
+    }
+
+    /// FNV-1a, the same on every machine, and a finaliser, because FNV's high bits are poor.
+    private static func weight(_ node: String, _ partition: TopicPartition) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in "\(node) \(partition.topic) \(partition.partition)".utf8 {
+            hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3
+        }
+        hash = (hash ^ (hash >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        hash = (hash ^ (hash >> 27)) &* 0x94d0_49bb_1331_11eb
+        return hash ^ (hash >> 31)
+    }
+}
