@@ -81,13 +81,13 @@ extension Cluster {
             Verdict.onWholeRun(clients.stop(), count: producer.count).demandClean(cluster)
         }
 
-        /// A measurement: RIVULET_KILLS says how often a node is killed, and how long its
-        /// partitions were silent at the clients is printed. RIVULET_KILLS_LEASE sets another
+        /// A measurement: CLUSTER_KILLS says how often a node is killed, and how long its
+        /// partitions were silent at the clients is printed. CLUSTER_KILLS_LEASE sets another
         /// lease, for comparison with Kafka alone.
         @Test("and how long that takes", .enabled(if: kills != nil))
         func measure() throws {
             var settings = ["kafka.session_timeout": "6s"]
-            if let lease = unsafe getenv("RIVULET_KILLS_LEASE") {
+            if let lease = unsafe getenv("CLUSTER_KILLS_LEASE") {
                 settings["cluster.lease"] = unsafe String(cString: lease)
             }
             let cluster = try TestCluster(nodes: 3, settings: settings)
@@ -111,5 +111,5 @@ extension Cluster {
 }
 
 private var kills: Int? {
-    unsafe getenv("RIVULET_KILLS").flatMap { unsafe Int(String(cString: $0)) }
+    unsafe getenv("CLUSTER_KILLS").flatMap { unsafe Int(String(cString: $0)) }
 }

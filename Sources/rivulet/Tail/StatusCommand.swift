@@ -13,7 +13,7 @@ enum StatusCommand {
 
     static let specification = CommandSpecification(
         name: "status",
-        summary: "show the cluster: its nodes, who reads what, and what moved of late",
+        summary: "show the cluster: nodes, who reads what, what moved",
         synopsis: ["status [URL] [--json] [--timeout TIME]"],
         details: [
             "Asks one node for /cluster; any node knows all of them. The URL is "
