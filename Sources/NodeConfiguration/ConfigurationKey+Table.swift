@@ -4,7 +4,8 @@
 extension Configuration {
     /// Every key, in the order of the file, the help text and the reference page.
     package static let keyReference: [ConfigurationKey] =
-        nodeKeys + clusterKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys + logKeys
+        nodeKeys + clusterKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys
+        + logKeys
         + telemetryKeys + channelKeys
 
     private static let nodeKeys: [ConfigurationKey] = [
