@@ -109,6 +109,10 @@ let domain: [Target] =
 let composition: [Target] =
     room("TrafficScene", on: ["Bytes"], tests: ["JSONFields"])
     + room(
+        "Verification",
+        on: ["Bytes", "EventStreamWire", "JSONFields", "NodeConfiguration"]
+    )
+    + room(
         "BrokerNode",
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
@@ -124,7 +128,7 @@ let programs: [Target] = [
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "BrokerNode",
-            "TrafficScene", "CLinux",
+            "TrafficScene", "Verification", "CLinux",
         ]
     ),
     .testTarget(

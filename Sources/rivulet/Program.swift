@@ -17,6 +17,7 @@ enum Program {
         Command(specification: HealthCommand.specification, run: HealthCommand.run),
         Command(specification: DoctorCommand.specification, run: DoctorCommand.run),
         Command(specification: StatusCommand.specification, run: StatusCommand.run),
+        Command(specification: VerifyCommand.specification, run: VerifyCommand.run),
         Command(specification: FeedCommand.specification, run: FeedCommand.run),
         Command(specification: DevKafkaCommand.specification, run: DevKafkaCommand.run),
     ]
