@@ -332,10 +332,13 @@ package final class BrokerNode {
                     HistoryScripts.attach, HistoryScripts.append, HistoryScripts.forgetHighWater,
                 ],
                 log: log.named("redis"), metrics: context.redisMetrics)
-            let appender = HistoryAppender(
-                connection: connection,
-                keys: HistoryKeys(prefix: context.configuration.redis.keyPrefix),
-                retention: context.retention)
+            // One for each ingest: it knows the epoch that its ingest has compared marks with.
+            let appenders = (0..<2).map { _ in
+                HistoryAppender(
+                    connection: connection,
+                    keys: HistoryKeys(prefix: context.configuration.redis.keyPrefix),
+                    retention: context.retention)
+            }
             do throws(JSONFieldsError) {
                 let tailProgress = { @Sendable in
                     TailProgress(
@@ -344,11 +347,11 @@ package final class BrokerNode {
                 }
                 let ingest = try Ingest(
                     loop: loop, settings: context.ingestSettings, connection: connection,
-                    appender: appender, producer: producer, metrics: context.ingestMetrics,
+                    appender: appenders[0], producer: producer, metrics: context.ingestMetrics,
                     log: log.named("ingest"), tailProgress: tailProgress)
                 let orphans = try Ingest(
                     loop: loop, settings: context.orphanSettings, connection: connection,
-                    appender: appender, producer: producer, metrics: context.orphanMetrics,
+                    appender: appenders[1], producer: producer, metrics: context.orphanMetrics,
                     log: log.named("orphans"), tailProgress: tailProgress)
                 orphans.onPartitionsChange = { context.status.orphans = $0 }
                 let telemetry =
