@@ -40,6 +40,7 @@ final class NchanServer: Sendable {
               tcp_nodelay on;
               keepalive_requests 1000000000;
               keepalive_timeout 3600s;
+              client_header_timeout 3600s;
               client_body_temp_path \(directory.path)/body;
               proxy_temp_path \(directory.path)/proxy;
               fastcgi_temp_path \(directory.path)/fastcgi;
