@@ -20,6 +20,16 @@ package enum SinkWrite: Sendable, Equatable {
 package protocol EventSink: AnyObject {
     /// Offers bytes. Nothing is copied or queued: what is not taken stays with the caller.
     func write(_ pieces: UnsafeBufferPointer<iovec>) -> SinkWrite
+    /// The socket that takes the bytes of this sink just as they are, and before which nothing waits
+    /// to be sent. `nil` where bytes have to go through ``write(_:)``.
+    ///
+    /// It holds until the hub offers something through ``write(_:)``, or is told of the sink's end.
+    var openSocket: CInt? { get }
+    /// So many bytes have been sent to ``openSocket``, on behalf of any sinks of this kind.
+    ///
+    /// - Parameter isFull: This sink's socket took less than it was offered; the sink says when it
+    ///   takes more.
+    func sentToSocket(_ bytes: Int, isFull: Bool)
     /// Ends the connection in an orderly way after what was taken.
     func finish()
     /// Ends the stream, which has come to the end that its client asked for.
@@ -31,6 +41,8 @@ package protocol EventSink: AnyObject {
 extension EventSink {
     /// A stream that is a connection of its own ends with it.
     package func complete() { finish() }
+    package var openSocket: CInt? { nil }
+    package func sentToSocket(_ bytes: Int, isFull: Bool) {}
 }
 
 /// Older events for connections that the hot window cannot serve.

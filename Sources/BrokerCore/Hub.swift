@@ -187,8 +187,7 @@ package final class Hub: EndOfTurnWork {
         let members = subscriptionClass(.init(subscription: subscription, form: form))
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
         subscriber.key = subscribers.insert(subscriber)
-        subscriber.memberIndex = members.members.count
-        members.members.append(subscriber)
+        members.insert(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
         if form.isWholeConnection {
             subscriber.preamble = members.streamHeader + members.own(retryLine())
@@ -299,11 +298,7 @@ package final class Hub: EndOfTurnWork {
         if let passage = subscriber.passage { loop.cancel(passage.timer) }
         subscribers.remove(subscriber.key)
         let members = subscriber.subscriptionClass
-        let last = members.members.removeLast()
-        if last !== subscriber {
-            members.members[subscriber.memberIndex] = last
-            last.memberIndex = subscriber.memberIndex
-        }
+        members.remove(subscriber)
         if members.members.isEmpty {
             classes[members.key] = nil
             metrics.classes.set(classes.count)
@@ -340,12 +335,23 @@ package final class Hub: EndOfTurnWork {
         let prepared = ordinal
         let byteCount = pieces.byteCount
         var served = 0
-        // From the back: a member that ends is replaced by the last one, which has been served.
-        var index = members.members.count - 1
-        while index >= 0 {
+        // Members neither come nor change places meanwhile, but that one which ends is replaced by
+        // the last.
+        var index = 0
+        while index < members.members.count {
+            if byteCount > 0, prepared == end {
+                let count = sendToOpenSockets(of: members, from: index, ordinals: start..<end)
+                served += count
+                index += count
+                guard index < members.members.count else { break }
+            }
             let subscriber = members.members[index]
-            members.prefetch(before: index)
-            index -= 1
+            members.prefetch(after: index)
+            defer {
+                if index < members.members.count, members.members[index] === subscriber {
+                    index += 1
+                }
+            }
             switch subscriber.phase {
             case .caughtUp:
                 if prepared == end, byteCount == 0 { continue }
@@ -361,11 +367,34 @@ package final class Hub: EndOfTurnWork {
             pull(subscriber)
         }
         pullAfterPush.removeAll(keepingCapacity: true)
+        if served > 0 { members.lastPassMilliseconds = clockMilliseconds }
         // Counted once for all: three atomic additions for each member would show.
         guard byteCount > 0 else { return }
         metrics.writes.add(served)
         metrics.bytesDelivered.add(served * byteCount)
         metrics.eventsDelivered.add(served * eventCount)
+    }
+
+    /// Sends what is in ``pieces`` to the members from `first` on, as far as their sockets are open.
+    ///
+    /// - Returns: How many took all of it. The one after them is to be served through its sink.
+    private func sendToOpenSockets(
+        of members: SubscriptionClass, from first: Int, ordinals: Range<UInt64>
+    ) -> Int {
+        assert(members.openSocketsAreRight(from: first))
+        let (index, stop) = pieces.send(toEach: members.openSockets, from: first)
+        let count = index - first
+        if count > 0 {
+            members.members[first].sink.sentToSocket(count * pieces.byteCount, isFull: false)
+        }
+        if case .full(let taken) = stop {
+            let subscriber = members.members[index]
+            subscriber.sink.sentToSocket(taken, isFull: true)
+            metrics.writes.add()
+            metrics.bytesDelivered.add(taken)
+            lag(subscriber, behind: ordinals.lowerBound, after: taken)
+        }
+        return count
     }
 
     /// Offers what is in ``pieces`` to one member. True where it took all of it, which the caller
@@ -383,7 +412,6 @@ package final class Hub: EndOfTurnWork {
                 taken = count
                 metrics.writes.add()
                 metrics.bytesDelivered.add(count)
-                if count > 0 { subscriber.lastWriteMilliseconds = clockMilliseconds }
             case .ended:
                 metrics.writes.add()
                 end(subscriber)
@@ -391,10 +419,7 @@ package final class Hub: EndOfTurnWork {
             }
         }
         guard taken == bytes else {
-            // It lags from here on: find the batch and the byte where it stopped.
-            place(subscriber, before: ordinals.lowerBound)
-            advance(subscriber, by: taken)
-            block(subscriber)
+            lag(subscriber, behind: ordinals.lowerBound, after: taken)
             return false
         }
         if ordinals.upperBound < window.endOrdinal {
@@ -402,6 +427,14 @@ package final class Hub: EndOfTurnWork {
             pullAfterPush.append(subscriber)
         }
         return true
+    }
+
+    /// A member whose socket is full lags from here on: finds the batch and the byte where it stopped.
+    private func lag(_ subscriber: Subscriber, behind ordinal: UInt64, after taken: Int) {
+        place(subscriber, before: ordinal)
+        advance(subscriber, by: taken)
+        block(subscriber)
+        if taken > 0 { subscriber.lastWriteMilliseconds = clockMilliseconds }
     }
 
     /// Keeps a chunk alive until the next list of pieces is begun.
@@ -429,7 +462,8 @@ package final class Hub: EndOfTurnWork {
         var quiet: [Subscriber] = []
         var ended: [Subscriber] = []
         subscribers.forEach(from: Int(sweepPosition), by: Int(Self.sweepShares)) { _, subscriber in
-            let silence = now - min(now, subscriber.lastWriteMilliseconds)
+            let lastWrite = subscriber.subscriptionClass.lastWriteMilliseconds(to: subscriber)
+            let silence = now - min(now, lastWrite)
             guard subscriber.subscriptionClass.isWholeConnection else {
                 if subscriber.phase == .blocked { release(subscriber) }
                 return

@@ -3,6 +3,7 @@
 
 import Bytes
 import CLinux
+import PosixIO
 
 /// Runs of shared bytes on their way into one system call.
 ///
@@ -32,6 +33,48 @@ struct PieceList {
 
     func write(to sink: any EventSink) -> SinkWrite {
         unsafe pieces.withUnsafeBufferPointer { unsafe sink.write($0) }
+    }
+
+    /// Why ``send(toEach:from:)`` went no further.
+    enum Stop {
+        case ended
+        /// The next one has no open socket, or its socket has failed.
+        case closed
+        /// The next one's socket took so many bytes and then no more.
+        case full(Int)
+    }
+
+    /// Sends all pieces to each of `sockets` from `first` on, one system call each, and nothing of
+    /// any other object is looked at in between.
+    ///
+    /// - Returns: The index at which it stopped, and why.
+    func send(toEach sockets: [CInt], from first: Int) -> (index: Int, stop: Stop) {
+        unsafe pieces.withUnsafeBufferPointer { pieces in
+            unsafe sockets.withUnsafeBufferPointer { sockets in
+                let only =
+                    unsafe pieces.count == 1
+                    ? UnsafeRawBufferPointer(start: pieces[0].iov_base, count: pieces[0].iov_len)
+                    : nil
+                var index = first
+                while index < sockets.count {
+                    let socket = unsafe sockets[index]
+                    guard socket >= 0 else { return (index, .closed) }
+                    let outcome: TransferOutcome
+                    if let only = unsafe only {
+                        outcome = unsafe StreamSocket.write(socket, only)
+                    } else {
+                        outcome = unsafe StreamSocket.write(socket, pieces: pieces)
+                    }
+                    switch outcome {
+                    case .transferred(byteCount): index += 1
+                    case .transferred(let count): return (index, .full(count))
+                    case .wouldBlock: return (index, .full(0))
+                    case .endOfFile, .failed: return (index, .closed)
+                    }
+                }
+                return (index, .ended)
+            }
+        }
     }
 }
 

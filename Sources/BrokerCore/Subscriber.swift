@@ -39,7 +39,9 @@ final class Subscriber {
     var key = Slab<Subscriber>.Key(index: 0, generation: 0)
     /// The place in the members of the class.
     var memberIndex = 0
-    var phase = Phase.caughtUp
+    var phase = Phase.caughtUp {
+        didSet { if phase != oldValue { subscriptionClass.phaseChanged(of: self) } }
+    }
     var source = Source.unseated
     /// Everything up to here has been sent whole. Meaningless while caught up.
     var cursor: EventID
@@ -52,7 +54,8 @@ final class Subscriber {
     var preamble: [UInt8] = []
     /// True once it has had everything there was.
     var hasBeenLive = false
-    /// When bytes were last taken, in milliseconds of the hub's clock.
+    /// When bytes were last taken, in milliseconds of the hub's clock. A pass over open sockets does
+    /// not note it here: ask ``SubscriptionClass/lastWriteMilliseconds(to:)``.
     var lastWriteMilliseconds: UInt64 = 0
     /// Where the stream has an end or a pace of its own. Such a subscriber is never caught up.
     var passage: Passage?

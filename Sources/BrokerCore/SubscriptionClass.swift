@@ -57,7 +57,13 @@ final class SubscriptionClass {
 
     let key: Key
     let lagRule: LagRule
-    var members: [Subscriber] = []
+    private(set) var members: [Subscriber] = []
+    /// For each member that is caught up the socket that it can be sent to at once, else -1. All
+    /// that a pass needs to know of most members, side by side: between two events the caches
+    /// forget what lies further apart.
+    private(set) var openSockets: [CInt] = []
+    /// When the last pass over the open sockets was, in milliseconds of the hub's clock.
+    var lastPassMilliseconds: UInt64 = 0
     private let compressor: ChunkCompressor?
     /// Chunks of the newest batches, for those who are a little behind.
     private var chunks = RingQueue<Chunk>()
@@ -81,18 +87,64 @@ final class SubscriptionClass {
         self.compressor = compressor
     }
 
-    /// Has the memory of the members that are served after the one at `index` at hand by then.
+    func insert(_ subscriber: Subscriber) {
+        subscriber.memberIndex = members.count
+        members.append(subscriber)
+        openSockets.append(-1)
+    }
+
+    /// The last member takes the place of the one that goes.
+    func remove(_ subscriber: Subscriber) {
+        let last = members.removeLast()
+        let socket = openSockets.removeLast()
+        guard last !== subscriber else { return }
+        members[subscriber.memberIndex] = last
+        openSockets[subscriber.memberIndex] = socket
+        last.memberIndex = subscriber.memberIndex
+    }
+
+    /// Whether a member is among those that a pass sends to at once follows from its phase.
+    func phaseChanged(of subscriber: Subscriber) {
+        let index = subscriber.memberIndex
+        guard index < members.count, members[index] === subscriber else { return }
+        if subscriber.phase == .caughtUp {
+            openSockets[index] = subscriber.sink.openSocket ?? -1
+        } else if openSockets[index] >= 0 {
+            subscriber.lastWriteMilliseconds = lastWriteMilliseconds(to: subscriber)
+            openSockets[index] = -1
+        }
+    }
+
+    /// What has to hold before a pass: that nobody is sent to past what waits in their sink, or after
+    /// it has ended.
+    func openSocketsAreRight(from first: Int) -> Bool {
+        openSockets.indices[first...].allSatisfy {
+            openSockets[$0] < 0
+                || members[$0].phase == .caughtUp && members[$0].sink.openSocket == openSockets[$0]
+        }
+    }
+
+    /// When bytes were last taken by a member, in milliseconds of the hub's clock.
+    func lastWriteMilliseconds(to subscriber: Subscriber) -> UInt64 {
+        openSockets[subscriber.memberIndex] >= 0
+            ? max(subscriber.lastWriteMilliseconds, lastPassMilliseconds)
+            : subscriber.lastWriteMilliseconds
+    }
+
+    /// Has the memory of the members that are served after the one at `index` at hand by then, where
+    /// they are served through their sinks.
     ///
     /// Between two events the caches forget them, and a pass meets each only once: without this it
     /// waits for memory several times for each connection.
-    func prefetch(before index: Int) {
-        if index >= Self.prefetchDistance {
-            let member = members[index - Self.prefetchDistance]
+    func prefetch(after index: Int) {
+        let member = index + Self.prefetchDistance
+        if member < members.count {
             unsafe clinux_prefetch(
-                Unmanaged.passUnretained(member).toOpaque(), Self.linesOfSubscriber)
+                Unmanaged.passUnretained(members[member]).toOpaque(), Self.linesOfSubscriber)
         }
-        if index >= Self.prefetchDistance / 2 {
-            let sink = members[index - Self.prefetchDistance / 2].sink as AnyObject
+        let next = index + Self.prefetchDistance / 2
+        if next < members.count {
+            let sink = members[next].sink as AnyObject
             unsafe clinux_prefetch(Unmanaged.passUnretained(sink).toOpaque(), Self.linesOfSink)
         }
     }

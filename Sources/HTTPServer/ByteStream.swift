@@ -26,6 +26,20 @@ package class ByteStream {
         preconditionFailure("a subclass writes")
     }
 
+    /// The socket whose bytes are those of the stream and nothing else, where it has just taken all
+    /// that was given to it; `nil` where bytes have to go through ``write(_:)``.
+    ///
+    /// Whoever writes to it tells ``sentToSocket(_:isFull:)``, and stops to when the stream has been
+    /// written to otherwise, finished, aborted, or reported as ended: the number may then be
+    /// another's.
+    package var openSocket: CInt? { nil }
+
+    /// So many bytes went to the ``openSocket`` of this stream, or of others of its listener.
+    ///
+    /// - Parameter isFull: It took less than it was offered: further writes answer `.some(0)`
+    ///   until the observer is told that the stream is writable.
+    package func sentToSocket(_ bytes: Int, isFull: Bool) {}
+
     /// Ends the stream after what was accepted so far. The peer reads all of it and then the end.
     ///
     /// The observer is told ``StreamEnd/finished`` at the end of this turn. On a stream that has

@@ -334,6 +334,18 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
         return .all
     }
 
+    override var openSocket: CInt? {
+        guard phase == .streaming, !flags.contains(.awaitsWritable), !hasOutput,
+            !transport.endsInBand
+        else { return nil }
+        return transport.number
+    }
+
+    override func sentToSocket(_ bytes: Int, isFull: Bool) {
+        listener.bytesSent += bytes
+        if isFull { awaitWritable() }
+    }
+
     override func finish() {
         listener.loop.requireCurrent()
         guard phase == .streaming else { return }

@@ -124,6 +124,8 @@ final class HubBench: Sendable {
         var hub: Hub
         var encoder: BatchEncoder
         var sinks: [ScriptedSink] = []
+        /// Connections with a socket of their own; see ``SocketSink``.
+        var sockets: [SocketSink] = []
         /// Sessions over sinks of the same index, for the tests of WebSockets.
         var sessions: [WebSocketSession] = []
         var nextSequence: UInt64 = 1
