@@ -50,6 +50,7 @@ let ground: [Target] =
     room("Bytes")
     + room("PosixIO", on: ["Bytes", "CLinux"])
     + room("Observability", on: ["PosixIO"])
+    + room("Dependability", on: ["PosixIO", "Observability"])
 
 let pureWire: [Target] =
     room("HTTP1Wire", on: ["Bytes"], tests: ["FuzzHTTP1"])
@@ -70,7 +71,10 @@ let drivers: [Target] =
     + room("KafkaClient", on: ["Bytes", "PosixIO", "Observability", "CRdKafka"])
     + room(
         "RedisClient",
-        on: ["Bytes", "PosixIO", "Observability", "Reactor", "TLSEngine", "CHiredis"],
+        on: [
+            "Bytes", "PosixIO", "Observability", "Dependability", "Reactor", "TLSEngine",
+            "CHiredis",
+        ],
         tests: ["BrokerTestKit"]
     )
 
@@ -117,7 +121,8 @@ let composition: [Target] =
         on: [
             "Bytes", "PosixIO", "Observability", "EventStreamWire", "JSONFields", "HTTP1Wire",
             "NodeConfiguration", "Reactor", "TLSEngine", "KafkaClient", "RedisClient",
-            "HTTPServer", "BrokerCore", "History", "Coordination", "CLinux", "Compression",
+            "HTTPServer", "BrokerCore", "History", "Coordination", "Dependability", "CLinux",
+            "Compression",
         ],
         tests: ["BrokerTestKit", "ClusterHarness", "WebSocketWire"]
     )

@@ -291,7 +291,7 @@ end_cluster() {
     end_parts 15 "${nodes[@]}"
     end_parts 5 kafka
     end_parts 10 redis
-    rm -f -- "$run_dir/kafka.bootstrap" "$settings_file"
+    rm -f -- "$run_dir/kafka.bootstrap" "$run_dir/kafka.sock" "$settings_file"
     rm -rf -- "$run_dir/identity"
 }
 
@@ -368,9 +368,10 @@ start_redis() {
 }
 
 start_kafka() {
-    rm -f -- "$run_dir/kafka.bootstrap"
+    rm -f -- "$run_dir/kafka.bootstrap" "$run_dir/kafka.sock"
     start_part kafka rivulet "$BINARY" dev-kafka --brokers 3 --channels \
-        --partitions "$DEV_KAFKA_PARTITIONS" --bootstrap-file "$run_dir/kafka.bootstrap"
+        --partitions "$DEV_KAFKA_PARTITIONS" --bootstrap-file "$run_dir/kafka.bootstrap" \
+        --control-socket "$run_dir/kafka.sock"
 }
 
 start_node() {

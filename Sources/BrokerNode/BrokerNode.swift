@@ -3,6 +3,7 @@
 
 import BrokerCore
 import Coordination
+import Dependability
 import EventStreamWire
 import Glibc
 import HTTPServer
@@ -38,7 +39,7 @@ package final class BrokerNode {
     private var ingestParts: LoopBound<IngestParts>?
     private var tailParts: LoopBound<TailParts>?
     private var cluster: LoopBound<NodeCluster>?
-    private var producer: KafkaProducer?
+    private var keeper: LoopKeeper?
 
     /// What lives on the ingest loop.
     private final class IngestParts {
@@ -46,14 +47,19 @@ package final class BrokerNode {
         let ingest: Ingest
         let orphans: Ingest
         let telemetry: Telemetry?
+        let canary: CanarySender?
+        let producer: ProducerKeeper
 
         init(
-            connection: RedisConnection, ingest: Ingest, orphans: Ingest, telemetry: Telemetry?
+            connection: RedisConnection, ingest: Ingest, orphans: Ingest, telemetry: Telemetry?,
+            canary: CanarySender?, producer: ProducerKeeper
         ) {
             self.connection = connection
             self.ingest = ingest
             self.orphans = orphans
             self.telemetry = telemetry
+            self.canary = canary
+            self.producer = producer
         }
     }
 
@@ -123,6 +129,8 @@ package final class BrokerNode {
         try startTail(redis)
         try startCluster(redis)
         try startIngest(redis)
+        keeper = LoopKeeper(
+            serving + [ingestLoop, tailLoop, clusterLoop], supervisor: context.supervisor)
         log.notice(
             "listening", LogField("addresses", addresses.map(\.description).joined(separator: ",")),
             LogField("tls", encryptedAddresses.map(\.description).joined(separator: ",")))
@@ -205,7 +213,8 @@ package final class BrokerNode {
             let connections = purposes.map { purpose in
                 RedisConnection(
                     loop: loop, settings: redis, purpose: purpose, scripts: scripts,
-                    log: log.named("redis"), metrics: context.redisMetrics)
+                    log: log.named("redis"), metrics: context.redisMetrics,
+                    dependency: context.redisDependency)
             }
             let parts = TailParts(connections: connections)
             do throws(JSONFieldsError) {
@@ -270,6 +279,13 @@ package final class BrokerNode {
             deliver: { batches in
                 for shard in shards { shard.loop.post { shard.value.hub?.publish(batches) } }
             })
+        if let canary = context.canary, let json = Canary.reader() {
+            tail.canaryTopic = context.configuration.canary.topic
+            tail.onCanary = { id, value in
+                guard let one = Canary(value.span, json) else { return }
+                canary.arrived(one, as: id)
+            }
+        }
         parts.tail = tail
         parts.replay = replay
         for connection in parts.connections.prefix(2) {
@@ -277,8 +293,12 @@ package final class BrokerNode {
                 if state == .ready { tail?.proceed() }
             }
         }
+        let keeper = TailKeeper(
+            loop: loop, component: context.supervisor.supervise("tail"),
+            redis: context.redisDependency, connections: Array(parts.connections.prefix(2)))
         let watch = LoopTimer { [weak parts] in
             guard let parts, let tail = parts.tail else { return }
+            keeper.look(isFollowing: tail.isFollowing, at: .now)
             context.status.isFollowing = tail.isFollowing
             context.status.redisIsReady = parts.connections.allSatisfy { $0.state == .ready }
             if let watch = parts.watch { loop.schedule(watch, after: .milliseconds(250)) }
@@ -318,20 +338,23 @@ package final class BrokerNode {
         let loop = ingestLoop
         let log = log
         let cluster = cluster
-        let producer: KafkaProducer
-        do throws(KafkaError) {
-            producer = try KafkaProducer(
+        let makeProducer = { @Sendable () throws(KafkaError) in
+            try KafkaProducer(
                 settings: context.kafkaSettings, producer: context.producerSettings,
-                log: log.named("kafka"))
-        } catch { throw BrokerNodeError(detail: "kafka: \(error)") }
-        self.producer = producer
+                log: log.named("kafka"), onBrokers: { context.kafka.take($0) })
+        }
+        let producer: KafkaProducer
+        do throws(KafkaError) { producer = try makeProducer() } catch {
+            throw BrokerNodeError(detail: "kafka: \(error)")
+        }
         ingestParts = try Self.furnish(loop) { () throws(BrokerNodeError) in
             let connection = RedisConnection(
                 loop: loop, settings: redis, purpose: "append",
                 scripts: [
                     HistoryScripts.attach, HistoryScripts.append, HistoryScripts.forgetHighWater,
                 ],
-                log: log.named("redis"), metrics: context.redisMetrics)
+                log: log.named("redis"), metrics: context.redisMetrics,
+                dependency: context.redisDependency)
             // One for each ingest: it knows the epoch that its ingest has compared marks with.
             let appenders = (0..<2).map { _ in
                 HistoryAppender(
@@ -358,6 +381,23 @@ package final class BrokerNode {
                     context.configuration.telemetry.enabled
                     ? Telemetry(loop: loop, context: context, producer: producer) : nil
                 ingest.onErrorChange = { context.status.ingestError = $0 }
+                for each in [ingest, orphans] {
+                    each.onKafkaError = { context.kafka.consumerFailed($0) }
+                }
+                context.supervisor.supervise("ingest").keep(ingest, on: loop)
+                context.supervisor.supervise("orphans").keep(orphans, on: loop)
+                let canary = context.canary.map {
+                    CanarySender(loop: loop, context: context, ledger: $0, producer: producer)
+                }
+                let keeper = ProducerKeeper(
+                    loop: loop, component: context.supervisor.supervise("producer"),
+                    producer: producer, make: makeProducer,
+                    replaced: { [weak ingest, weak orphans, weak telemetry, weak canary] producer in
+                        ingest?.producer = producer
+                        orphans?.producer = producer
+                        telemetry?.producer = producer
+                        canary?.producer = producer
+                    }, log: log.named("kafka"))
                 ingest.onPartitionsChange = { partitions in
                     context.status.partitions = partitions
                     cluster?.loop.post { cluster?.value.renewSoon() }
@@ -373,10 +413,11 @@ package final class BrokerNode {
                 let bound = LoopBound(orphans, on: loop)
                 cluster?.loop.post { cluster?.value.readOrphans(with: bound) }
                 telemetry?.start()
+                canary?.start()
                 return LoopBound(
                     IngestParts(
                         connection: connection, ingest: ingest, orphans: orphans,
-                        telemetry: telemetry), on: loop)
+                        telemetry: telemetry, canary: canary, producer: keeper), on: loop)
             } catch { throw BrokerNodeError(detail: error.description) }
         }
     }
@@ -400,19 +441,24 @@ package final class BrokerNode {
         let limit = context.configuration.server.drain
         let deadline = MonotonicTime.now + limit
         context.status.enter(.draining)
+        keeper?.stop()
         log.notice("draining", LogField("clients", context.subscriberCount))
         if let cluster { clusterLoop.post { cluster.value.renewSoon() } }
         for shard in shards { shard.loop.post { shard.value.stopAccepting() } }
         var sent = 0
         for shard in shards { sent += shard.loop.answer { shard.value.drain() } ?? 0 }
+        var producer: KafkaProducer?
         // Partitions next: until they are handed over nobody reads them.
         if let ingestParts {
             let left = max(.seconds(1), deadline - .now)
-            ingestLoop.answer {
+            producer = ingestLoop.answer {
                 ingestParts.value.telemetry?.stop()
+                ingestParts.value.canary?.stop()
+                let producer = ingestParts.value.producer.stop()
                 ingestParts.value.orphans.stop(within: .seconds(1))
                 ingestParts.value.ingest.stop(within: min(left, .seconds(5)))
                 ingestParts.value.connection.stop()
+                return producer
             }
         }
         // Handed over: from here on this node's end is nobody's loss.

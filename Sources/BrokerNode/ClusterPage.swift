@@ -48,10 +48,24 @@ enum ClusterPage {
                     text.field("lag", report.lag)
                     text.field("ingest_per_second", report.ingestRate)
                     text.field("delivered_per_second", report.deliveryRate)
+                    if let age = report.canaryAge {
+                        text.field("canary_age_ms", Int(age.wholeMilliseconds))
+                    }
+                    states(&text, "breakers", report.breakers)
+                    states(&text, "components", report.components)
                     reads(&text, "partitions", report.partitions)
                     reads(&text, "orphans", report.orphans)
                 }
             }
+        }
+    }
+
+    /// What is not as it should be; mostly nothing.
+    private static func states(
+        _ text: inout JSONText, _ name: String, _ states: [String: String]
+    ) {
+        text.object(name) { text in
+            for (key, state) in states.sorted(by: { $0.key < $1.key }) { text.field(key, state) }
         }
     }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Coordination
+import Dependability
 import HTTPServer
 import History
 import KafkaClient
@@ -24,6 +25,7 @@ final class NodeCluster {
     private var orphanIngest: LoopBound<Ingest>?
     private var orphans: Set<TopicPartition> = []
     private lazy var member = makeMember()
+    private lazy var canary = context.canary.map { CanaryJudge(context: context, ledger: $0) }
 
     init(loop: EventLoop, context: NodeContext, redis: RedisSettings, address: String) {
         self.loop = loop
@@ -36,7 +38,7 @@ final class NodeCluster {
         connection = RedisConnection(
             loop: loop, settings: settings, purpose: "cluster",
             scripts: [LeaseScripts.renew, LeaseScripts.leave], log: context.log.named("redis"),
-            metrics: context.redisMetrics)
+            metrics: context.redisMetrics, dependency: context.redisDependency)
     }
 
     private func makeMember() -> ClusterMember {
@@ -52,6 +54,7 @@ final class NodeCluster {
             report: { reporter.report() },
             onView: { [weak self] view in
                 context.status.cluster = view
+                self?.canary?.take(view)
                 self?.planOrphans(view)
             })
     }
@@ -82,6 +85,7 @@ final class NodeCluster {
     func leave() { member.leave {} }
 
     func stop() {
+        canary?.stop()
         member.stop()
         connection.stop()
     }
@@ -106,12 +110,22 @@ final class NodeCluster {
 
         func report() -> NodeReport {
             countRates()
-            return NodeReport(
+            var report = NodeReport(
                 state: state, address: address, version: Rivulet.version, started: started,
                 connections: context.budget.inUse, connectionsMax: context.budget.limit,
                 lag: Int(clamping: context.ingestMetrics.lag.value),
                 ingestRate: rates.ingest, deliveryRate: rates.delivery,
                 partitions: context.status.partitions, orphans: context.status.orphans)
+            report.canaryAge = context.canary?.age()
+            for status in [context.redisDependency.status(), context.kafka.dependency.status()]
+            where status.breaker != .closed {
+                report.breakers[status.name] = status.breaker.rawValue
+            }
+            for component in context.supervisor.statuses
+            where component.phase == .failed || component.phase == .restarting {
+                report.components[component.name] = component.phase.rawValue
+            }
+            return report
         }
 
         private var state: NodeReport.State {

@@ -4,6 +4,7 @@
 import BrokerCore
 import Compression
 import Coordination
+import Dependability
 import HTTP1Wire
 import HTTPServer
 import History
@@ -38,6 +39,11 @@ final class NodeContext: Sendable {
     let redisMetrics: RedisMetrics
     let webSocketMetrics: WebSocketMetrics
     let clusterMetrics: ClusterMetrics
+    let redisDependency = Dependency("redis")
+    let kafka = KafkaWatch()
+    let supervisor: Supervisor
+    /// `nil` where canaries are switched off.
+    let canary: CanaryLedger?
     private let hubs = Lock<[HubMetrics]>([])
 
     /// - Throws: Where the files that TLS needs cannot be used.
@@ -48,7 +54,13 @@ final class NodeContext: Sendable {
         self.directory = directory
         self.log = log
         registry = MetricsRegistry()
-        status = NodeStatus(nodeID: configuration.node.id)
+        let supervision = configuration.supervision
+        supervisor = Supervisor(
+            .init(restartsMax: supervision.restarts, window: supervision.window), in: registry,
+            log: log.named("supervisor"))
+        status = NodeStatus(
+            nodeID: configuration.node.id, redis: redisDependency, kafka: kafka.dependency,
+            supervisor: supervisor)
         httpMetrics = HTTPServerMetrics(registry)
         ingestMetrics = IngestMetrics(in: registry)
         let orphanMetrics = IngestMetrics(in: registry, gauges: MetricsRegistry())
@@ -56,7 +68,15 @@ final class NodeContext: Sendable {
         registry.gauge(
             "rivulet_ingest_orphans", "Partitions of dead nodes that this node reads.",
             reading: { Double(orphanMetrics.partitions.value) })
-        tailMetrics = TailMetrics(in: registry)
+        let tailMetrics = TailMetrics(in: registry)
+        self.tailMetrics = tailMetrics
+        let canary = configuration.canary
+        self.canary =
+            canary.enabled
+            ? CanaryLedger(
+                nodeID: configuration.node.id,
+                settings: .init(interval: canary.interval, staleAfter: canary.staleAfter),
+                in: registry, tip: { tailMetrics.historyTip }) : nil
         replayMetrics = ReplayMetrics(in: registry)
         gapMetrics = GapMetrics(in: registry)
         lookbackMetrics = LookbackMetrics(in: registry)
@@ -91,6 +111,11 @@ final class NodeContext: Sendable {
         }
         hubSettings = hub
         registerProcessMetrics()
+        for dependency in [redisDependency, kafka.dependency] {
+            HealthParts.register(dependency, in: registry)
+        }
+        HealthParts.register(kafka, in: registry)
+        if let canary = self.canary { HealthParts.register(canary, status, in: registry) }
     }
 
     /// Makes one hub's counters visible.
@@ -214,6 +239,8 @@ extension NodeContext {
 
     var producerSettings: KafkaProducerSettings {
         var settings = KafkaProducerSettings()
+        // A dead letter that waits outlives an outage of minutes.
+        settings.deliveryTimeout = .seconds(300)
         // A dead letter carries an event's bytes and headers beside them.
         settings.messageMaxBytes = max(
             settings.messageMaxBytes, configuration.limits.eventBytes + 4096)
@@ -270,9 +297,13 @@ extension NodeContext {
         return settings
     }
 
+    private var canaryTopics: [String] {
+        configuration.canary.enabled ? [configuration.canary.topic] : []
+    }
+
     var ingestSettings: IngestSettings {
         IngestSettings(
-            topics: directory.configuredTopics, patterns: directory.topicPatterns,
+            topics: directory.configuredTopics + canaryTopics, patterns: directory.topicPatterns,
             kafka: kafkaSettings, group: groupSettings,
             limits: .init(
                 batchEvents: configuration.history.batchEvents,

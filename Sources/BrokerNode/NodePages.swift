@@ -3,6 +3,7 @@
 
 import BrokerCore
 import Bytes
+import Dependability
 import HTTPServer
 import History
 import JSONFields
@@ -69,7 +70,7 @@ enum NodePages {
             text.field("node", status.nodeID)
             text.field("version", Rivulet.version)
             text.field("phase", status.phase.rawValue)
-            text.field("readiness", status.readiness.word)
+            text.field("readiness", status.readiness.word.rawValue)
             text.field("uptime_s", Int((MonotonicTime.now - status.started).inSeconds))
             text.field("connections", context.subscriberCount)
             text.field("connections_limit", context.budget.limit)
@@ -79,6 +80,7 @@ enum NodePages {
             text.field("events_tailed", context.tailMetrics.events.value)
             text.field("events_delivered", context.eventsDelivered)
             text.field("last_sequence", Int(context.tailMetrics.lastSequence.value))
+            HealthParts.write(&text, context)
         }
     }
 
@@ -87,16 +89,19 @@ enum NodePages {
         let readiness = status.readiness
         return json(status: readiness.isReady ? 200 : 503) { text in
             text.object { text in
-                text.field("status", readiness.word)
+                text.field("status", readiness.word.rawValue)
                 text.field("node", status.nodeID)
+                text.array("reasons", readiness.reasons)
                 text.object("checks") { text in
-                    text.field("redis", status.redisIsReady ? "ready" : "away")
+                    text.field("redis", HealthParts.redisWord(context))
+                    text.field("kafka", context.kafka.dependency.status().word)
                     text.field("tail", status.isFollowing ? "following" : "behind")
                     text.field(
                         "ingest", context.ingestMetrics.partitions.value > 0 ? "reading" : "idle")
                     text.field("lease", ClusterPage.word(status.cluster))
                 }
                 if let error = status.ingestError { text.field("last_error", error) }
+                HealthParts.write(&text, context)
             }
         }
     }

@@ -3,6 +3,7 @@
 
 import Bytes
 package import Coordination
+package import Dependability
 package import KafkaClient
 package import PosixIO
 import Synchronization
@@ -28,13 +29,23 @@ package final class NodeStatus: Sendable {
         var partitions: [TopicPartition] = []
         var orphans: [TopicPartition] = []
         var cluster = ClusterView()
+        var canary = CanaryVerdict.unknown
     }
 
     package let nodeID: String
     package let started = MonotonicTime.now
     private let values = Lock(Values())
+    private let redis: Dependency
+    private let kafka: Dependency
+    private let supervisor: Supervisor
 
-    package init(nodeID: String) { self.nodeID = nodeID }
+    /// - Parameters: What the node's readiness is judged by besides what is set here.
+    package init(nodeID: String, redis: Dependency, kafka: Dependency, supervisor: Supervisor) {
+        self.nodeID = nodeID
+        self.redis = redis
+        self.kafka = kafka
+        self.supervisor = supervisor
+    }
 
     package var phase: Phase { values.withLock { $0.phase } }
 
@@ -79,15 +90,21 @@ package final class NodeStatus: Sendable {
         set { values.withLock { $0.cluster = newValue } }
     }
 
-    /// What `/readyz` says: `ready`, `degraded` (ready all the same), `starting` or `draining`.
-    package var readiness: (word: String, isReady: Bool) {
-        values.withLock { values in
-            switch values.phase {
-            case .starting: ("starting", false)
-            case .draining: ("draining", false)
-            case .up:
-                values.redisIsReady && values.isFollowing ? ("ready", true) : ("degraded", true)
-            }
-        }
+    /// What the canaries say of this node.
+    package var canary: CanaryVerdict {
+        get { values.withLock { $0.canary } }
+        set { values.withLock { $0.canary = newValue } }
+    }
+
+    /// What `/readyz` says.
+    package var readiness: Readiness {
+        let values = values.withLock { $0 }
+        var facts = Readiness.Facts(redis: redis.status(), kafka: kafka.status())
+        facts.phase = values.phase
+        facts.redisIsReady = values.redisIsReady
+        facts.isFollowing = values.isFollowing
+        facts.components = supervisor.statuses
+        facts.canary = values.canary
+        return Readiness(facts)
     }
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Dependability
 import History
 import KafkaClient
 import NodeConfiguration
@@ -16,7 +17,8 @@ import Reactor
 final class Telemetry {
     private let loop: EventLoop
     private let context: NodeContext
-    private let producer: KafkaProducer
+    /// Another one takes its place where it has failed for good.
+    var producer: KafkaProducer
     private var previousCPU: Duration
     private var previousDelivered: UInt64 = 0
     private var previousTime: MonotonicTime
@@ -36,6 +38,8 @@ final class Telemetry {
 
     private func publish() {
         loop.schedule(timer, after: context.configuration.telemetry.interval)
+        // What nobody can take now would be old when somebody can.
+        guard context.kafka.dependency.status().breaker == .closed else { return }
         let settings = context.configuration.telemetry
         let event = event()
         let failures = context.registry.counter(
@@ -75,7 +79,7 @@ final class Telemetry {
             text.field("events_per_second", (rate * 10).rounded() / 10)
             text.field("partitions", Int(context.ingestMetrics.partitions.value))
             text.field("lag", Int(context.ingestMetrics.lag.value))
-            text.field("readiness", context.status.readiness.word)
+            text.field("readiness", context.status.readiness.word.rawValue)
         }
         return json.bytes
     }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import BrokerTestKit
+import Glibc
 import PosixIO
 
 /// The embedded Kafka of `rivulet dev-kafka`, with all topics of the default configuration.
@@ -23,6 +24,7 @@ package final class DevKafkaProcess: Sendable {
             [
                 program, "dev-kafka", "--brokers", "\(brokers)", "--channels",
                 "--partitions", "\(partitions)", "--bootstrap-file", file,
+                "--control-socket", "\(directory.path)/control.sock",
             ], output: "\(directory.path)/output.log")
         self.process = process
         let directory = directory
@@ -44,6 +46,36 @@ package final class DevKafkaProcess: Sendable {
     }
 
     deinit { process.kill() }
+
+    /// Has it carry out a command of `rivulet dev-kafka --help`, such as `down all`.
+    package func command(_ line: String) throws(ClusterHarnessError) {
+        let reply: String
+        do throws(Errno) {
+            let socket = try StreamSocket.connect(to: .unix("\(directory.path)/control.sock"))
+            reply = Self.exchange(line + "\n", over: socket)
+        } catch {
+            throw ClusterHarnessError(.noAnswer, "dev-kafka takes no commands: \(error)")
+        }
+        guard reply.hasPrefix("ok") else {
+            throw ClusterHarnessError(.noAnswer, "dev-kafka answered \(line) with \"\(reply)\"")
+        }
+    }
+
+    private static func exchange(_ line: String, over socket: borrowing OwnedDescriptor) -> String {
+        let bytes = Array(line.utf8)
+        guard
+            unsafe bytes.withUnsafeBytes({ unsafe StreamSocket.write(socket.number, $0) })
+                == .transferred(bytes.count)
+        else { return "" }
+        var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        guard unsafe poll(&entry, 1, 10_000) == 1 else { return "" }
+        let outcome = unsafe buffer.withUnsafeMutableBytes {
+            unsafe StreamSocket.read(socket.number, into: $0)
+        }
+        guard case .transferred(let count) = outcome else { return "" }
+        return String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
 
     package var logEnd: String { directory.end(of: "output.log", bytes: 4000) }
 }

@@ -95,7 +95,7 @@ private final class Source: Sendable {
     private let partitions: Int
     private let next = Lock(0)
 
-    private static let deliveryLimit: Duration = .seconds(30)
+    private static let deliveryLimit: Duration = .seconds(60)
 
     init(
         _ bootstrapServers: [String], _ topic: String, _ partitions: Int
@@ -106,7 +106,9 @@ private final class Source: Sendable {
             producer = try KafkaProducer(
                 settings: KafkaSettings(bootstrapServers: bootstrapServers, clientID: "harness"),
                 producer: KafkaProducerSettings(
-                    linger: .milliseconds(1), messageMaxBytes: 16 << 20),
+                    linger: .milliseconds(1), messageMaxBytes: 16 << 20,
+                    // An outage of a minute is no failure of the test.
+                    deliveryTimeout: .seconds(180)),
                 log: Logger("harness", lowest: .error))
         } catch {
             throw ClusterHarnessError(.noResource, "no producer: \(error)")

@@ -92,6 +92,12 @@ package final class NodeProcess: Sendable {
         return answer?.status == 200
     }
 
+    /// What the node says at `/readyz`; empty where it does not answer.
+    package var readiness: (status: Int, text: String) {
+        let answer = try? LoopbackHTTP.get("/readyz", port: port, within: .seconds(2))
+        return (answer?.status ?? 0, answer?.text ?? "")
+    }
+
     /// `nil` where the node does not answer.
     package func health() -> NodeHealth? {
         let answer = try? LoopbackHTTP.get("/healthz", port: port, within: .seconds(1))

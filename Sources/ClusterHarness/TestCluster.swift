@@ -12,10 +12,14 @@ package final class TestCluster: Sendable {
 
     /// Starts all of it and waits until every node is ready.
     ///
-    /// - Parameter settings: For every node; see ``NodeProcess``.
-    package init(nodes count: Int, settings: [String: String] = [:]) throws(ClusterHarnessError) {
+    /// - Parameters:
+    ///   - settings: For every node; see ``NodeProcess``.
+    ///   - redisArguments: For the command line of Redis.
+    package init(
+        nodes count: Int, settings: [String: String] = [:], redisArguments: [String] = []
+    ) throws(ClusterHarnessError) {
         do throws(RedisServerError) {
-            redis = try RedisServerProcess()
+            redis = try RedisServerProcess(arguments: redisArguments)
         } catch {
             throw ClusterHarnessError(.processEnded, "\(error)")
         }

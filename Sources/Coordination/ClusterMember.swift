@@ -184,6 +184,7 @@ package final class ClusterMember {
         view.nodeID = membership.id
         view.standing = membership.standing
         view.taken = membership.answered?.at
+        view.redisTime = membership.answered?.redis ?? 0
         view.isStale = membership.isStale(at: now)
         view.members = membership.members.values.sorted { $0.id < $1.id }
         view.rebalances = rebalances.rebalances

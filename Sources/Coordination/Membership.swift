@@ -159,6 +159,8 @@ package struct ClusterView: Sendable {
     /// When this was so, by the node's clock; `nil` before Redis has answered at all.
     package var taken: MonotonicTime?
     package var isStale = true
+    /// What Redis' clock showed then, ms since 1970.
+    package var redisTime: UInt64 = 0
     /// In the order of their names.
     package var members: [MemberView] = []
     package var rebalances: [Rebalance] = []

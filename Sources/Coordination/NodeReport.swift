@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import KafkaClient
+import PosixIO
 
 /// What a node says of itself in its lease.
 ///
@@ -33,6 +34,13 @@ package struct NodeReport: Sendable, Equatable {
     package var partitions: [TopicPartition]
     /// The partitions of dead nodes that it reads outside the group.
     package var orphans: [TopicPartition]
+    /// How old what has come through its tail last was when it said so; `nil` where it sends no
+    /// canaries.
+    package var canaryAge: Duration?
+    /// Breakers that are not closed, by dependency: `kafka open`.
+    package var breakers: [String: String] = [:]
+    /// Components that do not run as they should: `ingest failed`.
+    package var components: [String: String] = [:]
 
     package init(
         state: State, address: String, version: String, started: UInt64, connections: Int = 0,
@@ -69,6 +77,8 @@ extension NodeReport {
             "connections_max \(connectionsMax)", "lag \(lag)", "ingest_rate \(ingestRate)",
             "delivery_rate \(deliveryRate)",
         ]
+        if let canaryAge { lines.append("canary_age \(canaryAge.wholeMilliseconds)") }
+        lines += Self.lines("breaker", breakers) + Self.lines("component", components)
         lines += Self.lines("reads", partitions) + Self.lines("orphans", orphans)
         return lines.joined(separator: "\n")
     }
@@ -91,6 +101,9 @@ extension NodeReport {
             case "lag": lag = Self.count(value)
             case "ingest_rate": ingestRate = Self.rate(value)
             case "delivery_rate": deliveryRate = Self.rate(value)
+            case "canary_age": canaryAge = .milliseconds(Self.count(value))
+            case "breaker": Self.read(value, into: &breakers)
+            case "component": Self.read(value, into: &components)
             case "reads": Self.read(value, into: &partitions)
             case "orphans": Self.read(value, into: &orphans)
             default: break
@@ -114,6 +127,20 @@ extension NodeReport {
         Dictionary(grouping: partitions, by: \.topic).sorted { $0.key < $1.key }.map {
             "\(name) \($0.key) \(ranges($0.value.map(\.partition).sorted()))"
         }
+    }
+
+    /// States by name, one a line; a name may have blanks, a state has none.
+    private static func lines(_ what: String, _ states: [String: String]) -> [String] {
+        states.sorted { $0.key < $1.key }.map { "\(what) \($0.value) \(line($0.key))" }
+    }
+
+    /// Names of one kind that a text may give; a node has a dozen.
+    static let namesMax = 100
+
+    private static func read(_ text: String, into states: inout [String: String]) {
+        let parts = text.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, states.count < namesMax else { return }
+        states[String(parts[1])] = String(parts[0])
     }
 
     private static func ranges(_ numbers: [Int32]) -> String {

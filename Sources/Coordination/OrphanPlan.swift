@@ -3,12 +3,18 @@
 
 package import KafkaClient
 
-/// Which partitions of dead nodes a node reads until the group has given them to somebody.
+/// Which partitions that nobody reads a node reads until the group has given them to somebody:
+/// those of dead nodes, and those that a living one has lost without another getting them, as when
+/// its consumer failed, or the group forgot its members in an outage of Kafka's.
 ///
 /// A pure function of what the leases say, so that all nodes that see the same come to the same:
 /// one reader for each orphan. Where they see different things for a moment, two may read one
 /// partition, and the second append of each event finds it there.
 package enum OrphanPlan {
+    /// How long a partition that a living node gave up may be without a reader, ms. The group
+    /// takes less to move one from node to node.
+    package static let patience: UInt64 = 1000
+
     /// - Parameter reading: What this node reads by the group's assignment at this moment, which
     ///   its own lease may not say yet.
     /// - Returns: `nil` where nothing can be said: the plan before goes on.
@@ -24,14 +30,19 @@ package enum OrphanPlan {
         for member in view.members where member.isAlive {
             taken.formUnion(member.report.partitions)
         }
-        var orphans: Set<TopicPartition> = []
-        for dead in view.members where !dead.isAlive {
-            for partition in dead.report.partitions + dead.report.orphans
-            where !taken.contains(partition) && !orphans.contains(partition) {
-                if reader(of: partition, among: living) == node { orphans.insert(partition) }
-            }
+        var abandoned: Set<TopicPartition> = []
+        for member in view.members where !member.isAlive {
+            abandoned.formUnion(member.report.partitions)
+            abandoned.formUnion(member.report.orphans)
         }
-        return orphans
+        for (partition, since) in view.unowned where view.redisTime >= since + patience {
+            abandoned.insert(partition)
+        }
+        // What this node has begun to read is nobody's loss any more, and is read on.
+        for member in view.members where member.id == node {
+            abandoned.formUnion(member.report.orphans)
+        }
+        return abandoned.subtracting(taken).filter { reader(of: $0, among: living) == node }
     }
 
     /// The node with the highest hash of its name and the partition's (rendezvous hashing): when

@@ -21,6 +21,13 @@ package final class TailMetrics: Sendable {
     package let lastSequence: Gauge
     package let delay: DurationHistogram
     private let newest = Lock(EventID.zero)
+    private let tip = Lock(EventID.zero)
+
+    /// The newest ID that history is known to hold, asked for once a second. Any thread may ask.
+    package internal(set) var historyTip: EventID {
+        get { tip.withLock { $0 } }
+        set { tip.withLock { $0 = newValue } }
+    }
 
     /// The newest ID that this node has given out. Any thread may ask.
     package internal(set) var newestID: EventID {
@@ -99,6 +106,14 @@ package final class HistoryTail {
     /// When history is to be attached to anew; at once after a connection was lost.
     private var attachDue = MonotonicTime.now
     package private(set) var lastRead = MonotonicTime.now
+    /// The topic whose events are nobody's but ``onCanary``'s: no client is served it.
+    package var canaryTopic: String?
+    /// Gets the value of each event of that topic, in the order of all events, under the ID of its
+    /// batch.
+    package var onCanary: ((EventID, [UInt8]) -> Void)?
+    /// Those that have been read and wait for their turn in the order.
+    private var canaries: [(id: EventID, value: [UInt8])] = []
+    private static let canariesMax = 1024
     private lazy var retryTimer = LoopTimer { [weak self] in self?.proceed() }
     private static let attachInterval: Duration = .seconds(1)
 
@@ -122,8 +137,8 @@ package final class HistoryTail {
         self.deliver = deliver
     }
 
-    /// The topics that have history, as far as this node knows.
-    package var knownTopics: [String] { topics }
+    /// The topics that have history and may be served, as far as this node knows.
+    package var knownTopics: [String] { topics.filter { $0 != canaryTopic } }
 
     /// Where history went on from before, as far as this node knows; newest first.
     package var knownEnds: [EpochEnd] { merge?.ends ?? [] }
@@ -173,6 +188,7 @@ package final class HistoryTail {
     }
 
     private func take(_ state: HistoryState) {
+        metrics.historyTip = state.tip
         guard merge != nil else { return begin(at: state) }
         let regression = merge?.learn(state.ends)
         if regression != nil {
@@ -302,6 +318,10 @@ package final class HistoryTail {
                 "a history entry has no content", LogField("topic", topic), LogField("id", lastID))
             return nil
         }
+        if topic == canaryTopic, window.loss == nil {
+            keepCanaries(item[1][7].bytes, window)
+            return .init(lastID: lastID, count: window.count, payload: nil)
+        }
         let batch = WindowEntry.encode(
             item[1][7].bytes, window, topic: topic, route: route, with: encoder, layout: &layout,
             isReplay: false
@@ -313,6 +333,25 @@ package final class HistoryTail {
                 LogField("error", error))
         }
         return .init(lastID: lastID, count: window.count, payload: batch)
+    }
+
+    private func keepCanaries(_ bytes: Span<UInt8>, _ entry: WindowEntry) {
+        guard (try? layout.read(bytes, base: entry.base, count: entry.count)) != nil else {
+            return metrics.unreadable.add()
+        }
+        for range in layout.values where canaries.count < Self.canariesMax {
+            var value = ByteWriter()
+            value.append(bytes.extracting(range))
+            canaries.append((entry.lastID, value.bytes))
+        }
+    }
+
+    /// Gives out the canaries up to this place of the order.
+    private func releaseCanaries(through id: EventID) {
+        while let first = canaries.first, first.id <= id {
+            canaries.removeFirst()
+            onCanary?(first.id, first.value)
+        }
     }
 
     private func counted(_ notice: GapNotice) -> GapNotice {
@@ -333,6 +372,7 @@ package final class HistoryTail {
                     .milliseconds(Int64(now) - Int64(clamping: min(now, entry.lastID.milliseconds)))
                 )
                 if let batch = entry.payload { batches.append(batch) }
+                if !canaries.isEmpty { releaseCanaries(through: entry.lastID) }
             case .gap(let from, let to):
                 metrics.gaps.add()
                 log.error(

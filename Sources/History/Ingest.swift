@@ -89,7 +89,8 @@ package final class Ingest: ReadinessHandler {
     let settings: IngestSettings
     let connection: RedisConnection
     let appender: HistoryAppender
-    let producer: KafkaProducer
+    /// For dead letters; another one takes its place where it has failed for good.
+    package var producer: KafkaProducer
     let validator: JSONFieldExtractor
     let metrics: IngestMetrics
     let log: Logger
@@ -135,6 +136,8 @@ package final class Ingest: ReadinessHandler {
     lazy var suspectTimer = LoopTimer { [weak self] in self?.askAboutSuspects() }
     private var isHolding = false
     private var isPaused = false
+    /// A consumer that is beyond repair is about to be closed.
+    private var isFailing = false
     var isStopped = false
     /// What has been said about topics that do not exist; bounded by the subscription.
     private var unknownTopics: Set<String> = []
@@ -143,6 +146,13 @@ package final class Ingest: ReadinessHandler {
         didSet { if lastError != oldValue { onErrorChange?(lastError) } }
     }
     package var onErrorChange: ((String?) -> Void)?
+    /// Gets what Kafka told this consumer, fatal or not.
+    package var onKafkaError: ((KafkaError) -> Void)?
+    /// Told when a consumer has come to be, for the first time or again.
+    package var onStart: (() -> Void)?
+    /// Told when the consumer has failed for good, or could not be made: it is for the owner to
+    /// call ``restart()``. Without an owner who listens, ingest does so itself after a second.
+    package var onFailure: ((String) -> Void)?
     /// Gets the partitions that this node reads whenever they have changed, in their order.
     package var onPartitionsChange: (([TopicPartition]) -> Void)?
     private lazy var commitTimer = LoopTimer { [weak self] in self?.commit() }
@@ -198,6 +208,15 @@ package final class Ingest: ReadinessHandler {
         closeConsumer(within: limit)
     }
 
+    /// Joins the group with a new consumer, where there is none.
+    package func restart() { startConsumer() }
+
+    private func gaveUp(_ error: KafkaError) {
+        guard !isStopped else { return }
+        guard let onFailure else { return loop.schedule(restartTimer, after: .seconds(1)) }
+        onFailure(error.description)
+    }
+
     /// The append connection is ready (again): send what is still unanswered.
     package func redisIsReady() {
         guard !isStopped else { return }
@@ -218,12 +237,13 @@ package final class Ingest: ReadinessHandler {
             }
             registration = try register(consumer)
             self.consumer = consumer
+            onStart?()
             drain()
             beginOrphans()
         } catch {
             lastError = error.description
             log.error("cannot join the consumer group", LogField("error", error))
-            loop.schedule(restartTimer, after: .seconds(1))
+            gaveUp(error)
         }
     }
 
@@ -278,6 +298,7 @@ package final class Ingest: ReadinessHandler {
                 log.error("a partition has lost its place", LogField("partition", partition))
                 consumer.reposition(partition, to: .beginning)
             case .partitionError(let partition, let error):
+                onKafkaError?(error)
                 log.warning(
                     "a partition cannot be read", LogField("partition", partition),
                     LogField("error", error))
@@ -529,6 +550,7 @@ package final class Ingest: ReadinessHandler {
 
     private func failed(_ error: KafkaError) {
         lastError = error.description
+        onKafkaError?(error)
         guard error.isFatal else {
             // A topic that is not there yet is read once it is; saying so once is enough.
             if error.code == .topicUnknown {
@@ -539,12 +561,15 @@ package final class Ingest: ReadinessHandler {
             }
             return
         }
+        guard !isFailing else { return }
+        isFailing = true
         log.error("the consumer has failed for good; a new one joins", LogField("error", error))
         // Not inside its own drain.
         let bound = LoopBound(self, on: loop)
         loop.post {
+            bound.value.isFailing = false
             bound.value.closeConsumer(within: .seconds(2))
-            bound.value.loop.schedule(bound.value.restartTimer, after: .milliseconds(200))
+            bound.value.gaveUp(error)
         }
     }
 

@@ -40,9 +40,10 @@ struct ClientConfiguration: ~Copyable {
     private static let common: [(String, String)] = [
         // Small requests go at once. librdkafka turns Nagle's algorithm off itself since 2.10.
         ("socket.nagle.disable", "true"),
-        // A broker that came back is found within seconds and not within librdkafka's ten.
+        // A broker that came back is found within a second and not within librdkafka's ten. Each
+        // pause is drawn anew, so that many nodes do not come back in step.
         ("reconnect.backoff.ms", "100"),
-        ("reconnect.backoff.max.ms", "2000"),
+        ("reconnect.backoff.max.ms", "1000"),
         ("socket.timeout.ms", "10000"),
     ]
 

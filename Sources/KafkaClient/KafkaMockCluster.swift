@@ -34,10 +34,11 @@ package final class KafkaMockCluster: @unchecked Sendable {
         case joinGroup = 11
         case heartbeat = 12
         case syncGroup = 14
+        case initProducerID = 22
     }
 
     /// What a request can be answered with.
-    package enum Failure: Sendable {
+    package enum Failure: String, Sendable, CaseIterable {
         /// The broker cuts the connection instead of answering.
         case disconnect
         case notLeader
@@ -48,6 +49,13 @@ package final class KafkaMockCluster: @unchecked Sendable {
         case messageTooLarge
         case requestTimedOut
         case topicAuthorizationFailed
+        case groupAuthorizationFailed
+        /// As an answer to ``Request/initProducerID``, fatal to the producer that gets it.
+        case clusterAuthorizationFailed
+        /// Another process has this member's identity. A consumer that is told so never works
+        /// again: it is how a fatal error is provoked.
+        case fencedInstance
+        case notEnoughReplicas
 
         var code: rd_kafka_resp_err_t {
             switch self {
@@ -60,6 +68,10 @@ package final class KafkaMockCluster: @unchecked Sendable {
             case .messageTooLarge: RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             case .requestTimedOut: RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+            case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            case .clusterAuthorizationFailed: RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+            case .fencedInstance: RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
+            case .notEnoughReplicas: RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS
             }
         }
     }

@@ -63,19 +63,32 @@ package final class KafkaProducer: Sendable {
 
     /// Creates the client and starts to connect.
     ///
+    /// - Parameter onBrokers: Gets how the brokers are, on the reporting thread, every
+    ///   ``KafkaProducerSettings/brokersEvery``. The client then keeps a connection to each of
+    ///   them, needed or not.
     /// - Throws: ``KafkaError/Code/configurationInvalid`` with the property's name.
     package init(
         settings: KafkaSettings, producer: KafkaProducerSettings = KafkaProducerSettings(),
-        log: Logger
+        log: Logger, onBrokers: (@Sendable ([KafkaBroker]) -> Void)? = nil
     ) throws(KafkaError) {
-        let configuration = try ClientConfiguration(settings, reserved: producer.properties())
-        let events = RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR
+        let watched: [(String, String)] =
+            onBrokers == nil
+            ? []
+            : [
+                ("statistics.interval.ms", "\(producer.brokersEvery.kafkaMilliseconds)"),
+                ("enable.sparse.connections", "false"),
+            ]
+        let configuration = try ClientConfiguration(
+            settings, reserved: producer.properties() + watched)
+        let events =
+            RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR
+            | (onBrokers == nil ? 0 : RD_KAFKA_EVENT_STATS)
         let handle = try configuration.start(RD_KAFKA_PRODUCER, events: events, log: log)
         self.handle = handle
         self.settings = settings
         messageMaxBytes = producer.messageMaxBytes
         let state = self.state
-        reports = NamedThread("kafka-reports") { Self.report(handle, state) }
+        reports = NamedThread("kafka-reports") { Self.report(handle, state, onBrokers) }
     }
 
     deinit { state.stop() }
@@ -238,26 +251,29 @@ package final class KafkaProducer: Sendable {
     // MARK: - The reporting thread
 
     /// Serves deliveries until told to stop, then ends the client.
-    private static func report(_ handle: ClientHandle, _ state: ReportState) {
+    private static func report(
+        _ handle: ClientHandle, _ state: ReportState, _ onBrokers: (([KafkaBroker]) -> Void)?
+    ) {
         guard let queue = unsafe rd_kafka_queue_get_main(handle.client) else { return }
         while !state.isStopping.load(ordering: .sequentiallyConsistent)
             || state.users.load(ordering: .sequentiallyConsistent) > 0
         {
             guard let event = unsafe rd_kafka_queue_poll(queue, 100) else { continue }
-            unsafe serve(event, handle, state)
+            unsafe serve(event, handle, state, onBrokers)
         }
         // What is still out fails at once, so that each completion is called.
         unsafe rd_kafka_purge(
             handle.client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
         while let event = unsafe rd_kafka_queue_poll(queue, 50) {
-            unsafe serve(event, handle, state)
+            unsafe serve(event, handle, state, nil)
         }
         unsafe rd_kafka_queue_destroy(queue)
         handle.destroy(flags: 0)
     }
 
     private static func serve(
-        _ event: OpaquePointer, _ handle: ClientHandle, _ state: ReportState
+        _ event: OpaquePointer, _ handle: ClientHandle, _ state: ReportState,
+        _ onBrokers: (([KafkaBroker]) -> Void)?
     ) {
         defer { unsafe rd_kafka_event_destroy(event) }
         switch unsafe rd_kafka_event_type(event) {
@@ -266,6 +282,9 @@ package final class KafkaProducer: Sendable {
                 unsafe report(message, state)
             }
         case RD_KAFKA_EVENT_LOG: unsafe handle.relay.take(event)
+        case RD_KAFKA_EVENT_STATS:
+            guard let onBrokers, let text = unsafe rd_kafka_event_stats(event) else { break }
+            unsafe onBrokers(KafkaBroker.list(inStatistics: Array(String(cString: text).utf8)))
         case RD_KAFKA_EVENT_ERROR:
             // librdkafka logs what its errors say; only a fatal one changes anything here.
             if let fatal = handle.fatalError {

@@ -81,6 +81,8 @@ package struct KafkaProducerSettings: Sendable {
     package var queuedRecordsMax: Int
     /// After it an undelivered record is reported as failed.
     package var deliveryTimeout: Duration
+    /// How often a producer that is asked to tells how the brokers are.
+    package var brokersEvery: Duration = .seconds(1)
 
     package init(
         linger: Duration = .zero, messageMaxBytes: Int = 1_000_000,

@@ -15,6 +15,8 @@ package struct Configuration: Sendable {
     package var history = HistorySection()
     package var log = LogSection()
     package var telemetry = TelemetrySection()
+    package var canary = CanarySection()
+    package var supervision = SupervisionSection()
     /// In the order of the file. Names are unique.
     package var channels = DefaultChannels.channels
     /// In the order of the file; the first that matches a topic serves it.

@@ -6,7 +6,7 @@ extension Configuration {
     package static let keyReference: [ConfigurationKey] =
         nodeKeys + clusterKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys
         + logKeys
-        + telemetryKeys + channelKeys
+        + telemetryKeys + canaryKeys + supervisionKeys + channelKeys
 
     private static let nodeKeys: [ConfigurationKey] = [
         .text(
@@ -241,6 +241,35 @@ extension Configuration {
         .text(
             "telemetry.topic", \.telemetry.topic, .topic,
             "The Kafka topic they go to; the channel `system` carries the default one."),
+    ]
+
+    private static let canaryKeys: [ConfigurationKey] = [
+        .boolean(
+            "canary.enabled", \.canary.enabled,
+            "Whether the node sends events of its own through Kafka and Redis, to prove that "
+                + "events arrive; where it is the only one that does not receive them it is not "
+                + "ready."),
+        .duration(
+            "canary.interval", \.canary.interval, .milliseconds(100) ... .seconds(60),
+            "How often it does."),
+        .duration(
+            "canary.stale_after", \.canary.staleAfter, .milliseconds(500) ... .seconds(600),
+            "A node that has received none for this long is stale; at least twice "
+                + "`canary.interval`."),
+        .text(
+            "canary.topic", \.canary.topic, .topic,
+            "The Kafka topic they go to, the same for all nodes of a cluster; it can be in no "
+                + "channel."),
+    ]
+
+    private static let supervisionKeys: [ConfigurationKey] = [
+        .integer(
+            "supervision.restarts", \.supervision.restarts, 0...1000,
+            "Restarts of a component that fails, within `supervision.window`; one failure more and "
+                + "the node is not ready."),
+        .duration(
+            "supervision.window", \.supervision.window, .seconds(1) ... .seconds(3600),
+            "The window; a component that has failed too often is tried once in it."),
     ]
 
     private static let channelKeys: [ConfigurationKey] = [

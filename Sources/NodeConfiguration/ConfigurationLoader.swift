@@ -65,6 +65,7 @@ struct ConfigurationLoader {
         checkSizes()
         checkTLS()
         checkDeadLetterTopic()
+        checkCanary()
         guard errors.isEmpty else {
             throw ConfigurationErrors(errors: errors.sorted, omitted: errors.omitted)
         }
@@ -175,12 +176,47 @@ struct ConfigurationLoader {
     private mutating func checkDeadLetterTopic() {
         guard areSound("kafka.dead_letter_topic") else { return }
         let topic = configuration.kafka.deadLetterTopic
+        refuseChannels(of: topic, "the dead-letter topic", from: "kafka.dead_letter_topic")
+        let telemetry = configuration.telemetry
+        if telemetry.enabled, areSound("telemetry.topic"), telemetry.topic == topic {
+            conflict(
+                "telemetry.topic", Excerpt.quoted(topic), "is the dead-letter topic",
+                with: "kafka.dead_letter_topic")
+        }
+    }
+
+    /// Clients are not to be shown what the nodes say to themselves.
+    private mutating func checkCanary() {
+        let canary = configuration.canary
+        guard canary.enabled else { return }
+        if areSound("canary.interval", "canary.stale_after"),
+            canary.staleAfter < canary.interval * 2
+        {
+            conflict(
+                "canary.stale_after", canary.staleAfter.configurationText,
+                "is less than twice the interval of \(canary.interval.configurationText)",
+                with: "canary.interval")
+        }
+        guard areSound("canary.topic") else { return }
+        refuseChannels(of: canary.topic, "the canaries' topic", from: "canary.topic")
+        let others = [
+            ("kafka.dead_letter_topic", configuration.kafka.deadLetterTopic),
+            ("telemetry.topic", configuration.telemetry.topic),
+        ]
+        for (key, topic) in others where areSound(key) && topic == canary.topic {
+            conflict(
+                "canary.topic", Excerpt.quoted(topic), "is what \(key) names", with: key)
+        }
+    }
+
+    /// Refuses channels and patterns that carry `topic`.
+    private mutating func refuseChannels(of topic: String, _ what: String, from source: String) {
         var uses: [(key: String, given: String, detail: String)] = []
         if areSound("channels") {
             for (index, channel) in configuration.channels.enumerated() {
                 for (place, name) in channel.topics.enumerated() where name == topic {
                     uses.append(
-                        ("channels[\(index)].topics[\(place)]", name, "is the dead-letter topic"))
+                        ("channels[\(index)].topics[\(place)]", name, "is \(what)"))
                 }
             }
         }
@@ -190,7 +226,7 @@ struct ConfigurationLoader {
                 uses.append(
                     (
                         "patterns[\(index)].topics", pattern.topics,
-                        "matches the dead-letter topic \(Excerpt.quoted(topic))"
+                        "matches \(what) \(Excerpt.quoted(topic))"
                     ))
             }
         }
@@ -198,20 +234,13 @@ struct ConfigurationLoader {
             let list = use.key.hasPrefix("channels") ? "channels" : "patterns"
             let isDefault = configuration.origins[list] == nil
             let place =
-                isDefault
-                ? location("kafka.dead_letter_topic") : places[use.key] ?? location(list)
+                isDefault ? location(source) : places[use.key] ?? location(list)
             errors.append(
                 .conflict, Spot(key: use.key, location: place),
                 Refusal(
                     given: Excerpt.quoted(use.given),
                     detail: "\(use.detail), which no channel may carry "
-                        + "(kafka.dead_letter_topic from \(location("kafka.dead_letter_topic")))"))
-        }
-        let telemetry = configuration.telemetry
-        if telemetry.enabled, areSound("telemetry.topic"), telemetry.topic == topic {
-            conflict(
-                "telemetry.topic", Excerpt.quoted(topic), "is the dead-letter topic",
-                with: "kafka.dead_letter_topic")
+                        + "(\(source) from \(location(source)))"))
         }
     }
 }

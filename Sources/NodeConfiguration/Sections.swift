@@ -198,6 +198,27 @@ package struct LogSection: Sendable, Equatable {
     package init() {}
 }
 
+/// When a node restarts a component of its own, and when it gives that up.
+package struct SupervisionSection: Sendable, Equatable {
+    /// Restarts within ``window``.
+    package var restarts = 3
+    package var window: Duration = .seconds(60)
+
+    package init() {}
+}
+
+/// Events of the nodes' own that prove that events arrive.
+package struct CanarySection: Sendable, Equatable {
+    package var enabled = true
+    package var interval: Duration = .seconds(1)
+    /// A node that has received nothing for this long is stale; at least twice ``interval``.
+    package var staleAfter: Duration = .seconds(5)
+    /// Carried by no channel.
+    package var topic = "rivulet.canary"
+
+    package init() {}
+}
+
 /// The node's own numbers, published as events.
 package struct TelemetrySection: Sendable, Equatable {
     package var enabled = true

@@ -24,6 +24,10 @@ struct PendingCommand {
     /// The call itself, where it went as EVALSHA and may have to go again as EVAL.
     let retryAsEval: RedisCommand?
     let isScriptCall: Bool
+    /// The server may hold the answer back on purpose, so the time it takes says nothing.
+    let mayBlock: Bool
+
+    var isCallers: Bool { if case .caller = purpose { true } else { false } }
 }
 
 /// What a connection asks of the server before it is ready.

@@ -1,6 +1,7 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+package import Dependability
 package import Observability
 package import PosixIO
 package import Reactor
@@ -20,6 +21,9 @@ package import Reactor
 /// ``RedisError/mayHaveExecuted`` says whether the server may have acted on it. A command that
 /// blocks in the server (XREAD BLOCK) holds up the replies behind it: give it a connection of its
 /// own and a deadline of the block time plus a margin.
+///
+/// Connections to one server share a ``Dependency``: while its breaker is open only one of them
+/// tries to connect, and the others follow, each at a moment of its own, once that one has.
 package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     /// Receives a reply, which is valid only until it returns, or why there is none. An error
     /// reply is a failure. It runs on the loop, never inside `send`, and may call anything here.
@@ -43,6 +47,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private let purpose: String
     private let log: Logger
     private let metrics: RedisMetrics?
+    private let dependency: Dependency?
     private var random: any RandomNumberGenerator
     private var scripts: ScriptBook
     private var backoff: ReconnectBackoff
@@ -75,6 +80,9 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private lazy var deadlineTimer = LoopTimer { [weak self] in self?.deadlineIsDue() }
     private lazy var idleTimer = LoopTimer { [weak self] in self?.pingIfIdle() }
 
+    /// When an answer was last found to be slow, so that a slow server costs no more.
+    private var nextSlowNotice = MonotonicTime(nanoseconds: 0)
+
     private static let readBytes = 64 << 10
     /// Reads per call of the loop, so that one busy connection leaves room for its neighbours.
     private static let readsPerTurn = 16
@@ -83,9 +91,11 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     ///   - purpose: What the connection is for, in log lines: `append`, `tail`.
     ///   - scripts: Loaded at each connect. A script that is not among them is loaded when it is
     ///     first called.
+    ///   - dependency: What the connections to this server know of it together; without one this
+    ///     connection keeps to itself.
     package init(
         loop: EventLoop, settings: RedisSettings, purpose: String, scripts: [RedisScript] = [],
-        log: Logger, metrics: RedisMetrics? = nil,
+        log: Logger, metrics: RedisMetrics? = nil, dependency: Dependency? = nil,
         random: any RandomNumberGenerator = SystemRandomNumberGenerator()
     ) {
         self.loop = loop
@@ -93,6 +103,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
         self.purpose = purpose
         self.log = log
         self.metrics = metrics
+        self.dependency = dependency
         self.random = random
         self.scripts = ScriptBook(scripts)
         backoff = ReconnectBackoff(
@@ -156,12 +167,18 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
         }
         enqueue(
             command, .caller(completion), for: deadline ?? settings.commandTimeout,
-            evalsha: evalsha)
+            evalsha: evalsha, mayBlock: deadline != nil)
     }
 
     // MARK: - Connecting
 
     private func beginAttempt() {
+        if let wait = dependency?.admission() {
+            // Another one finds out whether the server is back.
+            loop.schedule(reconnectTimer, after: wait)
+            state = .waiting(until: .now + wait)
+            return
+        }
         generation += 1
         let generation = self.generation
         loop.schedule(attemptTimer, after: settings.connectTimeout)
@@ -238,6 +255,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
         loop.cancel(attemptTimer)
         loop.schedule(idleTimer, after: settings.idlePingInterval)
         lastFailure = ""
+        dependency?.succeeded()
         metrics?.connects.add()
         metrics?.ready.add(1)
         log.info("connected to Redis", LogField("purpose", purpose), LogField("address", peer))
@@ -246,22 +264,28 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
 
     private func attemptTimedOut() {
         let limit = "\(settings.connectTimeout.wholeMilliseconds) ms"
-        drop(RedisError(.connectFailed, "\(settings.address): not ready within \(limit)"))
+        // One that takes connections and says nothing is told from one that is not there.
+        drop(
+            RedisError(
+                transport == nil ? .connectFailed : .timedOut,
+                "\(settings.address): not ready within \(limit)"))
     }
 
     // MARK: - Sending
 
     private func enqueue(
         _ command: RedisCommand, _ purpose: PendingCommand.Purpose, for limit: Duration,
-        evalsha: [UInt8]? = nil
+        evalsha: [UInt8]? = nil, mayBlock: Bool = false
     ) {
         let now = MonotonicTime.now
-        enqueue(command, purpose, queuedAt: now, deadline: now + limit, evalsha: evalsha)
+        enqueue(
+            command, purpose, queuedAt: now, deadline: now + limit, evalsha: evalsha,
+            mayBlock: mayBlock)
     }
 
     private func enqueue(
         _ command: RedisCommand, _ purpose: PendingCommand.Purpose, queuedAt: MonotonicTime,
-        deadline: MonotonicTime, evalsha: [UInt8]?
+        deadline: MonotonicTime, evalsha: [UInt8]?, mayBlock: Bool = false
     ) {
         let start = outgoing.endOffset
         let scriptPart = command.script.map { evalsha ?? $0.evalPart }
@@ -271,7 +295,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
             PendingCommand(
                 purpose: purpose, queuedAt: queuedAt, deadline: deadline, endOffset: end,
                 byteCount: Int(end - start), retryAsEval: evalsha == nil ? nil : command,
-                isScriptCall: command.script != nil))
+                isScriptCall: command.script != nil, mayBlock: mayBlock))
         if deadline < nextDeadline ?? .init(nanoseconds: .max) {
             nextDeadline = deadline
             loop.schedule(deadlineTimer, after: deadline - .now)
@@ -371,6 +395,7 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
             return
         }
         metrics?.countError(error.code)
+        if error.code.isRefusal, command.isCallers { dependency?.refused(Trouble(error)) }
         let generation = self.generation
         finish(command, .failure(error))
         // A replica took the place of the primary: its name may lead elsewhere by this time.
@@ -382,13 +407,24 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private func finish(_ command: PendingCommand, _ reply: Result<RedisReplyView, RedisError>) {
         switch command.purpose {
         case .caller(let completion):
-            if case .success = reply { backoff.reset() }
-            metrics?.latency.record(lastReceived - command.queuedAt)
+            if case .success = reply {
+                backoff.reset()
+                dependency?.succeeded()
+            }
+            let latency = lastReceived - command.queuedAt
+            metrics?.latency.record(latency)
+            if latency > Trouble.slowAfter, !command.mayBlock { noteSlow(latency) }
             completion(reply)
         case .handshake(let step): handshakeAnswered(step, reply)
         case .load(let script): learn(script, reply)
         case .ping: backoff.reset()
         }
+    }
+
+    private func noteSlow(_ latency: Duration) {
+        guard lastReceived >= nextSlowNotice else { return }
+        nextSlowNotice = lastReceived + .milliseconds(250)
+        dependency?.refused(.slow(latency))
     }
 
     private func learn(_ script: RedisScript, _ reply: Result<RedisReplyView, RedisError>) {
@@ -428,7 +464,8 @@ package final class RedisConnection: ReadinessHandler, EndOfTurnWork {
     private func drop(_ reason: RedisError) {
         report(reason)
         let failures = tearDown(.connectionLost, reason.detail)
-        let delay = backoff.next(using: &random)
+        dependency?.failed(Trouble(reason))
+        let delay = dependency?.pause ?? backoff.next(using: &random)
         loop.schedule(reconnectTimer, after: delay)
         change(to: .waiting(until: .now + delay), failing: failures)
     }

@@ -95,6 +95,31 @@ struct OrphanPlanTests {
                 == true)
     }
 
+    @Test("what a living node has lost and nobody got is read, after a moment, until somebody has")
+    func lost() {
+        var view = Self.view([Self.member("a"), Self.member("b", Array(Self.all.prefix(100)))])
+        let lost = Set(Self.all.dropFirst(100))
+        view.redisTime = 1_763_683_200_000
+        for partition in lost { view.unowned[partition] = view.redisTime - 999 }
+        #expect(Self.plans(view).values.allSatisfy { $0.isEmpty }, "the group may be about to")
+        view.redisTime += 1
+        let plans = Self.plans(view)
+        #expect(plans.values.reduce(into: Set()) { $0.formUnion($1) } == lost)
+        #expect(plans.values.reduce(0) { $0 + $1.count } == lost.count)
+
+        // The leases name the readers now, so nothing is without one, and they read on.
+        view.unowned = [:]
+        view.members = ["a", "b"].map {
+            Self.member(
+                $0, $0 == "b" ? Array(Self.all.prefix(100)) : [],
+                orphans: Array(plans[$0] ?? []))
+        }
+        #expect(Self.plans(view) == plans)
+        // Until the group has given them to somebody.
+        view.members[0] = Self.member("a", Array(lost), orphans: Array(plans["a"] ?? []))
+        #expect(Self.plans(view).values.allSatisfy { $0.isEmpty })
+    }
+
     @Test("without Redis the plan before goes on; a node without a lease reads nothing")
     func withoutRedis() {
         var view = Self.view([Self.member("a"), Self.member("dead", alive: false, Self.all)])

@@ -188,12 +188,31 @@ struct ChannelTests {
                 "conflict flag --kafka.dead_letter_topic channels[1].topics[0]",
             ])
         #expect(
-            places("patterns: [{topics: rivulet.*}]") == [
+            places("patterns: [{topics: rivulet.d*}]") == [
                 "conflict rivulet.yaml:1:21 patterns[0].topics"
             ])
         #expect(
             places("", environment: ["RIVULET_KAFKA_DEAD_LETTER_TOPIC": "events.dead"]) == [
                 "conflict environment RIVULET_KAFKA_DEAD_LETTER_TOPIC patterns[0].topics"
+            ])
+    }
+
+    @Test("so it is with the canaries' topic, which nothing else may use either")
+    func canaryTopic() {
+        #expect(
+            places("channels: [{name: a, topics: [rivulet.canary]}]") == [
+                "conflict rivulet.yaml:1:31 channels[0].topics[0]"
+            ])
+        #expect(
+            places("canary: {topic: rivulet.dead-letter}") == [
+                "conflict rivulet.yaml:1:17 canary.topic"
+            ])
+        #expect(
+            places("canary: {topic: its.system.metrics, enabled: false}").isEmpty,
+            "what is switched off disturbs nobody")
+        #expect(
+            places("canary: {interval: 3s}") == [
+                "conflict rivulet.yaml:1:20 canary.stale_after"
             ])
     }
 

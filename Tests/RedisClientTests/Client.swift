@@ -1,6 +1,7 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+import Dependability
 import Glibc
 import Observability
 import PosixIO
@@ -53,13 +54,15 @@ final class Client: Sendable {
     private let logged = Lock<[UInt8]>([])
     private let registry = MetricsRegistry()
 
-    init(_ settings: RedisSettings, scripts: [RedisScript] = []) throws {
+    init(
+        _ settings: RedisSettings, scripts: [RedisScript] = [], dependency: Dependency? = nil
+    ) throws {
         loop = try EventLoop(name: "redis-test")
         let logged = self.logged
         let log = Logger("redis", lowest: .debug) { line in logged.withLock { $0 += line } }
         let redis = RedisConnection(
             loop: loop, settings: settings, purpose: "test", scripts: scripts, log: log,
-            metrics: RedisMetrics(in: registry))
+            metrics: RedisMetrics(in: registry), dependency: dependency)
         let states = self.states
         redis.onStateChange = { state in states.withLock { $0.append(state) } }
         connection = LoopBound(redis, on: loop)

@@ -44,6 +44,36 @@ struct DevKafkaProgramTests {
         #expect(kafka.child.exit() == 0)
     }
 
+    @Test("the same commands are taken at a socket, by one process after another")
+    func controlSocket() throws {
+        let path = "/tmp/rivulet-test-\(getpid())-kafka.sock"
+        let kafka = try DevelopmentKafka("--brokers", "1", "--control-socket", path)
+        #expect(try ask(path, "error fetch disconnect 2") == "ok: error fetch disconnect 2\n")
+        #expect(try ask(path, "quit") == "ok: quit\n", "which ends nothing there")
+        #expect(try ask(path, "servers") == "ok: \(kafka.servers)\n")
+        #expect(kafka.command("quit") == "ok: quit")
+        #expect(kafka.child.exit() == 0)
+        #expect(unsafe access(path, F_OK) != 0)
+    }
+
+    /// Sends one line over a connection of its own and returns the reply.
+    private func ask(_ path: String, _ line: String) throws -> String {
+        let socket = try StreamSocket.connect(to: .unix(path))
+        let bytes = Array((line + "\n").utf8)
+        let sent = unsafe bytes.withUnsafeBytes {
+            unsafe StreamSocket.write(socket.number, $0)
+        }
+        #expect(sent == .transferred(bytes.count))
+        var entry = pollfd(fd: socket.number, events: Int16(POLLIN), revents: 0)
+        #expect(unsafe poll(&entry, 1, 10_000) == 1)
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let outcome = unsafe buffer.withUnsafeMutableBytes {
+            unsafe StreamSocket.read(socket.number, into: $0)
+        }
+        guard case .transferred(let count) = outcome else { return "" }
+        return String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
+
     @Test("the end of its commands ends it too")
     func endOfCommands() throws {
         let kafka = try DevelopmentKafka("--brokers", "1")

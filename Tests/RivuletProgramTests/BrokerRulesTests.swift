@@ -15,11 +15,19 @@ struct BrokerControlTests {
 
     @Test("every command is read")
     func commands() throws {
-        #expect(try control.parse("down 1") == .down(1))
-        #expect(try control.parse(" up\t3 ") == .up(3))
+        #expect(try control.parse("down 1") == .down([1]))
+        #expect(try control.parse("down all") == .down([1, 2, 3]))
+        #expect(try control.parse(" up\t3 ") == .up([3]))
         let partition = TopicPartition("orders", 2)
         #expect(try control.parse("leader orders 2 1") == .leader(partition, broker: 1))
-        #expect(try control.parse("rtt 2 250") == .roundTrip(2, milliseconds: 250))
+        #expect(try control.parse("rtt 2 250") == .roundTrip([2], milliseconds: 250))
+        #expect(try control.parse("rtt all 5") == .roundTrip([1, 2, 3], milliseconds: 5))
+        #expect(
+            try control.parse("error heartbeat fencedInstance")
+                == .failures(.fencedInstance, of: .heartbeat, count: 1))
+        #expect(
+            try control.parse("error fetch topicAuthorizationFailed 20")
+                == .failures(.topicAuthorizationFailed, of: .fetch, count: 20))
         let topic = DevelopmentTopic(name: "orders", partitions: 4)
         #expect(try control.parse("topic orders:4") == .topic(topic))
         let plain = DevelopmentTopic(name: "orders", partitions: 12)
@@ -33,7 +41,8 @@ struct BrokerControlTests {
         arguments: [
             "", "dwon 1", "down", "down 0", "down 4", "down one", "up 1 2", "leader orders x 1",
             "leader orders -1 1", "rtt 1 -5", "rtt 1 99999999999", "topic bad/name", "topic :4",
-            "topic a:0", "quit now", "\u{1b}[2J",
+            "topic a:0", "quit now", "error fetch", "error fetsch disconnect",
+            "error fetch oops", "error fetch disconnect 0", "\u{1b}[2J",
         ])
     func refusals(line: String) {
         let error = #expect(throws: ProgramError.self) { try control.parse(line) }

@@ -10,6 +10,7 @@ struct DevKafkaSettings: Sendable {
     let bootstrapFile: String?
     let isQuiet: Bool
     let isControlled: Bool
+    let controlSocket: String?
 
     init(_ arguments: ParsedArguments) throws(ProgramError) {
         // As many as the mock can have; each listens on a port.
@@ -44,6 +45,7 @@ struct DevKafkaSettings: Sendable {
         bootstrapFile = arguments.value("bootstrap-file")
         isQuiet = arguments.has("quiet")
         isControlled = arguments.has("control")
+        controlSocket = arguments.value("control-socket")
     }
 }
 
@@ -54,7 +56,7 @@ enum DevKafkaCommand {
         summary: "run an embedded Kafka for development",
         synopsis: [
             "dev-kafka [--brokers N] [--topic NAME[:PARTITIONS]]... [--channels [--config FILE]] "
-                + "[--bootstrap-file PATH] [--control] [--quiet]"
+                + "[--bootstrap-file PATH] [--control] [--control-socket PATH] [--quiet]"
         ],
         details: [
             "Runs librdkafka's mock cluster in a process of its own: producers, consumer groups "
@@ -63,9 +65,19 @@ enum DevKafkaCommand {
                 + "authentication and no replication, and it listens on loopback only, on ports "
                 + "of the system's choice.",
             "With --control it takes one command a line on standard input and answers each with "
-                + "one line that begins with \"ok\" or \"error\": down ID, up ID, "
-                + "leader TOPIC PARTITION ID, rtt ID MS, topic NAME[:PARTITIONS], servers, quit. "
+                + "one line that begins with \"ok\" or \"error\": "
+                + "\(BrokerControl.accepted). "
                 + "It then also ends when its input does, so it never outlives a test.",
+            "down closes a broker's connections and refuses new ones; its partitions keep it as "
+                + "their leader, and leader moves one. rtt makes every answer of a broker take so "
+                + "long; 0 ends that. error answers the next COUNT requests of a kind (1 by default) "
+                + "with a failure, whichever client they are from. REQUEST is one of "
+                + "\(BrokerControl.requests.joined(separator: ", ")); FAILURE one of "
+                + "\(BrokerControl.failures.joined(separator: ", ")). fencedInstance, as an answer to "
+                + "heartbeat, is fatal to the consumer that gets it.",
+            "With --control-socket the same commands are taken at a Unix-domain socket, from any "
+                + "process and at any time; quit then ends nothing: "
+                + "echo 'down all' | socat - UNIX-CONNECT:kafka.sock",
         ],
         options: [
             OptionSpecification("brokers", "N", default: "3", "How many brokers, 1 to 64."),
@@ -82,6 +94,8 @@ enum DevKafkaCommand {
                 "Write the bootstrap servers there when ready, whole or not at all; removed at "
                     + "the end."),
             OptionSpecification(flag: "control", "Take commands on standard input."),
+            OptionSpecification(
+                "control-socket", "PATH", "Take commands at this Unix-domain socket too."),
             OptionSpecification(
                 flag: "quiet", letter: "q", "Print the bootstrap servers and nothing else."),
         ],

@@ -11,6 +11,7 @@ import PosixIO
 /// Threads: one, beside the mock's.
 final class DevelopmentBroker {
     private let cluster: KafkaMockCluster
+    private let desk: BrokerDesk
     private let settings: DevKafkaSettings
     private let stop: StopSignals
 
@@ -19,6 +20,10 @@ final class DevelopmentBroker {
         self.stop = stop
         do {
             cluster = try KafkaMockCluster(brokers: settings.brokers, log: KafkaOptions.log)
+            desk = BrokerDesk(
+                cluster: cluster,
+                control: BrokerControl(
+                    brokers: settings.brokers, partitions: settings.partitions))
             for topic in settings.topics { try Self.create(topic, on: cluster) }
         } catch {
             throw ProgramError(.unavailable, error.detail)
@@ -32,6 +37,10 @@ final class DevelopmentBroker {
             try AtomicFile.write(Array((servers + "\n").utf8), to: path)
         }
         defer { if let path = settings.bootstrapFile { _ = unsafe unlink(path) } }
+        let socket = try settings.controlSocket.map { path throws(ProgramError) in
+            try ControlSocket(path, desk: desk)
+        }
+        defer { socket?.close() }
         announce(servers)
         if settings.isControlled {
             try obey()
@@ -68,53 +77,70 @@ final class DevelopmentBroker {
 
     // MARK: - Commands
 
+    /// Takes commands from standard input until one ends it.
     private func obey() throws(ProgramError) {
-        let control = BrokerControl(brokers: settings.brokers, partitions: settings.partitions)
-        var lines = LineReader(
+        let lines = LineReader(
             StandardStream.input, lineBytesMax: BrokerControl.lineBytesMax, stop: stop)
+        do { try desk.serve(lines) { StandardStream.print($0) } } catch {
+            throw ProgramError(.transferFailed, "cannot read commands: \(error)")
+        }
+    }
+}
+
+/// Carries out the commands that change a running development broker.
+///
+/// Threads: any; the mock takes its calls on its own thread.
+struct BrokerDesk: Sendable {
+    let cluster: KafkaMockCluster
+    let control: BrokerControl
+
+    /// Answers each line with one; returns after `quit` or the end of the lines.
+    ///
+    /// - Returns: True where it was `quit`.
+    @discardableResult
+    func serve(
+        _ given: consuming LineReader, reply: (String) -> Void
+    ) throws(Errno) -> Bool {
+        var lines = given
         while true {
-            let line: LineReader.Line
-            do { line = try lines.next() } catch {
-                throw ProgramError(.transferFailed, "cannot read commands: \(error)")
-            }
-            switch line {
-            case .end, .stopped: return
+            switch try lines.next() {
+            case .end, .stopped: return false
             case .tooLong(let bytes):
                 reply("error: a line of \(bytes) bytes; at most \(BrokerControl.lineBytesMax)")
             case .text(let range):
                 let text = lines.bytes(of: range).text(in: 0..<range.count)
                 guard !text.allSatisfy({ $0 == " " || $0 == "\t" }) else { continue }
-                guard carryOut(text, control) else { return }
+                let answer = carryOut(text)
+                reply(answer.text)
+                if answer.isQuit { return true }
             }
         }
     }
 
-    /// Carries one command out and replies with one line; false where it was `quit`.
-    private func carryOut(_ line: String, _ control: BrokerControl) -> Bool {
+    /// Carries out one command that does not come from standard input: `quit` ends nothing there.
+    func answer(_ line: String) -> String { carryOut(line).text }
+
+    private func carryOut(_ line: String) -> (text: String, isQuit: Bool) {
         do {
             switch try control.parse(line) {
-            case .down(let id): try cluster.setBrokerDown(id)
-            case .up(let id): try cluster.setBrokerUp(id)
+            case .down(let ids): for id in ids { try cluster.setBrokerDown(id) }
+            case .up(let ids): for id in ids { try cluster.setBrokerUp(id) }
             case .leader(let partition, let broker):
                 try cluster.setPartitionLeader(partition, broker: broker)
-            case .roundTrip(let id, let milliseconds):
-                try cluster.setRoundTrip(id, .milliseconds(milliseconds))
-            case .topic(let topic): try Self.create(topic, on: cluster)
-            case .servers:
-                reply("ok: \(cluster.bootstrapServers.joined(separator: ","))")
-                return true
-            case .quit:
-                reply("ok: quit")
-                return false
+            case .roundTrip(let ids, let milliseconds):
+                for id in ids { try cluster.setRoundTrip(id, .milliseconds(milliseconds)) }
+            case .failures(let failure, let request, let count):
+                cluster.pushErrors(Array(repeating: failure, count: count), for: request)
+            case .topic(let topic):
+                try cluster.createTopic(topic.name, partitions: topic.partitions)
+            case .servers: return ("ok: \(cluster.bootstrapServers.joined(separator: ","))", false)
+            case .quit: return ("ok: quit", true)
             }
-            reply("ok: \(line)")
+            return ("ok: \(line)", false)
         } catch let error as KafkaError {
-            reply("error: \(error.detail)")
+            return ("error: \(error.detail)", false)
         } catch {
-            reply("error: \(error)")
+            return ("error: \(error)", false)
         }
-        return true
     }
-
-    private func reply(_ text: String) { StandardStream.print(text) }
 }

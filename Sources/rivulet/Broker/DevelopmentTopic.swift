@@ -55,6 +55,7 @@ struct DevelopmentTopic: Sendable, Equatable {
         var names = configuration.channels.flatMap(\.topics)
         names.append(configuration.telemetry.topic)
         names.append(configuration.kafka.deadLetterTopic)
+        names.append(configuration.canary.topic)
         var seen: Set<String> = []
         return names.filter { seen.insert($0).inserted }.map {
             DevelopmentTopic(name: $0, partitions: partitions)
