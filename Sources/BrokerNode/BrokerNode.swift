@@ -257,7 +257,8 @@ package final class BrokerNode {
             readers: readers, account: account, limits: context.replayLimits,
             metrics: context.replayMetrics, gaps: context.gapMetrics, log: log.named("replay"),
             knownTopics: { [weak parts] in parts?.tail?.knownTopics ?? [] },
-            newestID: { [weak parts] in parts?.tail?.newestID ?? .zero })
+            newestID: { [weak parts] in parts?.tail?.newestID ?? .zero },
+            kafkaIsAway: { context.kafka.dependency.status().breaker != .closed })
         let history = HistoryLookback(
             loop: loop, connection: parts.connections[2], keys: keys,
             directory: context.directory, pages: replay, metrics: context.lookbackMetrics,

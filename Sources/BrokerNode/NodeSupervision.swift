@@ -78,7 +78,7 @@ extension Component {
             start()
             ingest?.restart()
         }
-        ingest.onStart = { [self] in isUp() }
+        ingest.onUp = { [self] in isUp() }
         ingest.onFailure = { [self] reason in
             if let pause = failed(reason) { loop.schedule(restart, after: pause) }
         }

@@ -104,7 +104,13 @@ private final class Source: Sendable {
         self.partitions = partitions
         do throws(KafkaError) {
             producer = try KafkaProducer(
-                settings: KafkaSettings(bootstrapServers: bootstrapServers, clientID: "harness"),
+                settings: KafkaSettings(
+                    bootstrapServers: bootstrapServers, clientID: "harness",
+                    // The embedded broker does not know a record that is sent again, so none is:
+                    // a request waits for as long as a broker may stand still.
+                    properties: [
+                        "socket.timeout.ms": "170000", "request.timeout.ms": "170000",
+                    ]),
                 producer: KafkaProducerSettings(
                     linger: .milliseconds(1), messageMaxBytes: 16 << 20,
                     // An outage of a minute is no failure of the test.

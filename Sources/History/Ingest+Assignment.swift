@@ -12,6 +12,7 @@ extension Ingest {
     /// The group gives partitions. They are accepted once Redis has said where each starts; until
     /// then the group waits for this member, which is right: without Redis nobody could append.
     func assigned(_ partitions: [TopicPartition]) {
+        onUp?()
         awaitingStart = partitions
         findStarts()
     }

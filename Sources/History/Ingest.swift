@@ -148,8 +148,9 @@ package final class Ingest: ReadinessHandler {
     package var onErrorChange: ((String?) -> Void)?
     /// Gets what Kafka told this consumer, fatal or not.
     package var onKafkaError: ((KafkaError) -> Void)?
-    /// Told when a consumer has come to be, for the first time or again.
-    package var onStart: (() -> Void)?
+    /// Told whenever the group has given this member its share, perhaps an empty one; without a
+    /// group, when the consumer has come to be.
+    package var onUp: (() -> Void)?
     /// Told when the consumer has failed for good, or could not be made: it is for the owner to
     /// call ``restart()``. Without an owner who listens, ingest does so itself after a second.
     package var onFailure: ((String) -> Void)?
@@ -237,7 +238,7 @@ package final class Ingest: ReadinessHandler {
             }
             registration = try register(consumer)
             self.consumer = consumer
-            onStart?()
+            if !settings.joinsGroup { onUp?() }
             drain()
             beginOrphans()
         } catch {

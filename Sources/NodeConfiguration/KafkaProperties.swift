@@ -35,18 +35,21 @@ extension KafkaProperties {
     /// setting in two places would let them contradict each other.
     static func owner(of name: String) -> String? {
         if let key = keysOfTheirOwn[name] { return "is set by Rivulet from \(key)" }
+        if watching.contains(name) { return "is set by Rivulet, which watches brokers by it" }
         guard fixed.contains(name) else { return nil }
         return "is set by Rivulet, whose promise to lose and repeat nothing depends on it"
     }
 
     /// Each property that ``owner(of:)`` refuses.
-    static var ownedNames: [String] { (fixed + keysOfTheirOwn.keys).sorted() }
+    static var ownedNames: [String] { (fixed + watching + keysOfTheirOwn.keys).sorted() }
 
     private static let fixed = [
         "enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store",
         "partition.assignment.strategy",
         "isolation.level",
     ]
+
+    private static let watching = ["statistics.interval.ms", "enable.sparse.connections"]
 
     private static let keysOfTheirOwn = [
         "bootstrap.servers": "kafka.bootstrap_servers",

@@ -67,21 +67,54 @@ extension Cluster {
                 #expect(isSaid, "\(what): \(node.readiness)\n\(cluster.diagnosis)")
                 _ = Waiting.until(within: length - (MonotonicTime.now - began)) { false }
                 #expect(clients.progress.streaming == Outage.clients, "\(what)")
+                let before = clients.progress.fewestEvents
                 try end()
                 let ended = MonotonicTime.now
+                #expect(clients.waitForEvents(before + 1, within: .seconds(60)), "\(what)")
+                let live = MonotonicTime.now - ended
                 let published = producer.count
                 let isThere = clients.waitForEvents(published, within: .seconds(60))
                 #expect(isThere, "\(what): \(clients.progress) of \(published)")
                 if long != nil {
+                    let whole = MonotonicTime.now - ended
                     print(
-                        "\(what) away for \((ended - began).inSeconds) s: every client had all "
-                            + "\(published) events \((MonotonicTime.now - ended).inSeconds) s later"
-                    )
+                        "\(what) away for \((ended - began).inSeconds) s: events came again "
+                            + "\(live.inSeconds) s later, every client had all \(published) "
+                            + "after \(whole.inSeconds) s")
                 }
                 let isReady = Waiting.until(within: .seconds(20)) {
                     node.readiness.text.contains("\"status\":\"ready\"")
                 }
                 #expect(isReady, "\(what): \(node.readiness)\n\(cluster.diagnosis)")
+            }
+
+            /// Takes one broker away after the other, its partitions led by another meanwhile, and
+            /// waits each time until every client has what was published with it away.
+            func takeBrokersOneByOne() throws {
+                for broker in 1...3 {
+                    let other = broker % 3 + 1
+                    try cluster.kafka.command("down \(broker)")
+                    for partition in 0..<24 {
+                        try cluster.kafka.command("leader its.detections \(partition) \(other)")
+                    }
+                    let isSaid = Waiting.until(within: .seconds(20)) {
+                        node.readiness.text.contains("\"kafka\":\"partial\"")
+                            && node.metric("rivulet_kafka_brokers", containing: "away") == 1
+                    }
+                    #expect(isSaid, "broker \(broker): \(node.readiness)")
+                    let began = MonotonicTime.now
+                    let published = producer.count
+                    let isThere = clients.waitForEvents(published, within: .seconds(60))
+                    #expect(isThere, "broker \(broker): \(clients.progress) of \(published)")
+                    print(
+                        "broker \(broker) away: every client had all \(published) events "
+                            + "\((MonotonicTime.now - began).inSeconds) s after it was said")
+                    try cluster.kafka.command("up \(broker)")
+                    let isBack = Waiting.until(within: .seconds(20)) {
+                        node.metric("rivulet_kafka_brokers", containing: "up") == 3
+                    }
+                    #expect(isBack, "broker \(broker): \(node.readiness)")
+                }
             }
 
             /// Nobody lost, repeated or disconnected anything.
@@ -119,11 +152,12 @@ extension Cluster {
         }
 
         @Test(
-            "a Redis that is killed and comes back, a Kafka process that stands still",
+            "brokers one by one, a Redis that is killed, a Kafka process that stands still",
             .enabled(if: long != nil))
         func longOutages() throws {
             let stage = try Stage(3)
             let (redis, kafka) = (stage.cluster.redis, stage.cluster.kafka)
+            try stage.takeBrokersOneByOne()
             try stage.sitOut(
                 "a killed Redis with AOF", saying: ["\"redis\":\"unreachable\""], for: length,
                 begin: { redis.kill() }, end: { try redis.start() })

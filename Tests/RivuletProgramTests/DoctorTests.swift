@@ -186,7 +186,9 @@ struct DoctorRulesTests {
         var facts = KafkaFacts()
         facts.libraryVersion = "2.12.0"
         facts.libraryNumber = 0x020c_00ff
-        facts.partitions = ["shop.orders": 12, "rivulet.dead-letter": 1]
+        facts.partitions = [
+            "shop.orders": 12, "rivulet.dead-letter": 1, "rivulet.canary": 1,
+        ]
         facts.topicSettings = settings.map { ["shop.orders": $0] }
         facts.settingsRefusal = "not supported"
         return facts
@@ -225,6 +227,7 @@ struct DoctorRulesTests {
         let findings = KafkaRules.findings(facts, configuration, nodes: 3)
         #expect(worst(findings, about: "shop.refunds") == .note)
         #expect(worst(findings, about: "dead-letter") == .warning)
+        #expect(worst(findings, about: "canaries") == .warning)
         #expect(worst(findings, about: "1 partition") == .warning)
         #expect(worst(findings, about: "librdkafka 2.0.2") == .note)
         #expect(worst(findings, about: "session_timeout is 45s") == .warning)

@@ -82,6 +82,8 @@ package final class HistoryReplay: ReplaySource {
     let metrics: ReplayMetrics
     let gaps: GapMetrics
     let log: Logger
+    /// True where it is known that Kafka cannot be reached: nobody has to wait to find that out.
+    private let kafkaIsAway: @Sendable () -> Bool
     private let state: LoopBound<State>
 
     /// Partitions that one page of Kafka touches at most.
@@ -98,13 +100,16 @@ package final class HistoryReplay: ReplaySource {
     ///   - knownTopics: The topics that have history, for subscriptions to everything; called on
     ///     the loop.
     ///   - newestID: The newest ID that this node has given out; called on the loop.
+    ///   - kafkaIsAway: True where it is known that Kafka cannot be reached.
     package init(
         loop: EventLoop, connection: RedisConnection, keys: HistoryKeys,
         directory: ChannelDirectory, encoder: BatchEncoder, readers: KafkaPageReaders,
         account: ReplayAccount, limits: Limits, metrics: ReplayMetrics, gaps: GapMetrics,
         log: Logger, knownTopics: @escaping () -> [String],
-        newestID: @escaping () -> EventID = { .zero }
+        newestID: @escaping () -> EventID = { .zero },
+        kafkaIsAway: @escaping @Sendable () -> Bool = { false }
     ) {
+        self.kafkaIsAway = kafkaIsAway
         self.loop = loop
         self.keys = keys
         self.directory = directory
@@ -327,6 +332,7 @@ package final class HistoryReplay: ReplaySource {
     private func readKafka(
         _ plan: ReplayPlan, _ draft: PageDraft, _ question: ReplayQuestion, _ state: State
     ) {
+        guard !kafkaIsAway() else { return finish(question, .kafka, .unavailable, state) }
         let bound = LoopBound(state, on: loop)
         let job = KafkaPageReaders.Job(
             plan: plan, topics: question.topics,

@@ -104,6 +104,15 @@ enum KafkaRules {
                         + "are no events are counted and logged, and lost",
                     remedy: "create it"))
         }
+        let canary = configuration.canary
+        if canary.enabled, facts.partitions[canary.topic] == nil {
+            findings.append(
+                Finding(
+                    .warning, .kafka, "the canaries' topic \(canary.topic) does not exist",
+                    consequence: "where brokers do not create topics by themselves, a node that "
+                        + "alone receives nothing is not found out",
+                    remedy: "create it with a few partitions, or set canary.enabled to false"))
+        }
         let existing = wanted.compactMap { facts.partitions[$0] }
         let total = existing.reduce(0, +)
         findings.append(

@@ -34,8 +34,11 @@ enum StatusCommand {
                 line: "rivulet status --json | jq '.partitions[] | [.topic, .partition, .owner]'"),
         ],
         exits: [
-            (.success, "Every node is up and every partition is read."),
-            (.failure, "A node is unreachable, a partition is not read, or the view is old."),
+            (.success, "Every node is up and well, and every partition is read."),
+            (
+                .failure,
+                "A node is unreachable or has trouble of its own, a partition is not read, or the view is old."
+            ),
             (.usage, "The command line is wrong."),
         ])
 
@@ -76,7 +79,8 @@ enum StatusReport {
     static func isWell(_ document: JSONValue) -> Bool {
         let nodes = document["nodes"]?.elements ?? []
         return document["stale"] == .bool(false) && document["lease"]?.text == "held"
-            && !nodes.isEmpty && nodes.allSatisfy { $0["state"]?.text == "up" }
+            && !nodes.isEmpty
+            && nodes.allSatisfy { $0["state"]?.text == "up" && troubles(of: $0).isEmpty }
             && (document["partitions"]?.elements ?? []).allSatisfy { $0["owner"]?.text != nil }
     }
 
@@ -90,6 +94,11 @@ enum StatusReport {
         }
         lines.append("")
         lines += nodes(document["nodes"]?.elements ?? [])
+        for node in document["nodes"]?.elements ?? [] {
+            let troubles = troubles(of: node)
+            if troubles.isEmpty { continue }
+            lines.append("\(shown(node["id"])): \(troubles.joined(separator: ", "))")
+        }
         let unread = (document["partitions"]?.elements ?? []).filter { $0["owner"]?.text == nil }
         if !unread.isEmpty {
             lines += ["", "without an owner:"]
@@ -103,6 +112,15 @@ enum StatusReport {
         if !rebalances.isEmpty { lines += ["", "rebalances, newest first:"] }
         for rebalance in rebalances.prefix(rebalancesShown) { lines += moves(of: rebalance) }
         return lines
+    }
+
+    /// Breakers that are not closed, and components that do not run as they should.
+    private static func troubles(of node: JSONValue) -> [String] {
+        ["breakers": "breaker", "components": "component"].sorted { $0.key < $1.key }.flatMap {
+            key, what -> [String] in
+            guard case .object(let states)? = node[key] else { return [] }
+            return states.map { "\(what) \(clean($0.name)) \(shown($0.value))" }
+        }
     }
 
     private static func nodes(_ nodes: [JSONValue]) -> [String] {
