@@ -3,6 +3,7 @@
 
 package import Coordination
 package import Dependability
+package import PosixIO
 
 /// Whether clients may be sent to a node, in one word, and why not, or why it is less than well.
 ///
@@ -27,8 +28,13 @@ package struct Readiness: Sendable, Equatable {
 
     package var isReady: Bool { word == .ready || word == .degraded }
 
+    /// A component that is not up this long after it was told to start is worth a look: a group
+    /// takes seconds to form.
+    package static let startsWithin: Duration = .seconds(60)
+
     /// What it is judged by.
     package struct Facts: Sendable {
+        package var now = MonotonicTime.now
         package var phase = NodeStatus.Phase.up
         package var redis: Dependency.Status
         package var kafka: Dependency.Status
@@ -53,7 +59,11 @@ package struct Readiness: Sendable, Equatable {
             switch component.phase {
             case .failed: unready.append("\(component.name) has failed: \(reason)")
             case .restarting: degraded.append("\(component.name) is restarted: \(reason)")
-            case .stopped, .starting, .running: break
+            case .starting:
+                guard let started = component.started, facts.now - started > Self.startsWithin
+                else { continue }
+                degraded.append("\(component.name) is not up yet")
+            case .stopped, .running: break
             }
         }
         switch facts.canary {

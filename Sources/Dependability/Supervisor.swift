@@ -11,8 +11,14 @@ package struct ComponentStatus: Sendable, Equatable {
     package let restarts: UInt64
     /// Why it failed last.
     package let reason: String?
+    /// When it was told to start last; `nil` where it never was.
+    package let started: MonotonicTime?
 
-    package init(name: String, phase: Supervision.Phase, restarts: UInt64, reason: String?) {
+    package init(
+        name: String, phase: Supervision.Phase, restarts: UInt64, reason: String?,
+        started: MonotonicTime? = nil
+    ) {
+        self.started = started
         self.name = name
         self.phase = phase
         self.restarts = restarts
@@ -27,6 +33,7 @@ package struct ComponentStatus: Sendable, Equatable {
 package final class Component: Sendable {
     private struct Values {
         var supervision: Supervision
+        var started: MonotonicTime?
         var random: any RandomNumberGenerator & Sendable
     }
 
@@ -55,7 +62,7 @@ package final class Component: Sendable {
             let supervision = $0.supervision
             return ComponentStatus(
                 name: name, phase: supervision.phase, restarts: supervision.restarts,
-                reason: supervision.reason)
+                reason: supervision.reason, started: $0.started)
         }
     }
 
@@ -63,6 +70,7 @@ package final class Component: Sendable {
     package func start() {
         let isRestart = values.withLock { values in
             let before = values.supervision.restarts
+            values.started = .now
             values.supervision.start()
             return values.supervision.restarts > before
         }

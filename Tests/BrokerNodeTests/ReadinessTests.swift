@@ -4,6 +4,7 @@
 import BrokerNode
 import Coordination
 import Dependability
+import PosixIO
 import Testing
 
 @Suite("Readiness")
@@ -53,6 +54,18 @@ struct ReadinessTests {
         facts.canary = .sick
         #expect(Readiness(facts).word == .unready)
         #expect(!Readiness(facts).isReady)
+    }
+
+    @Test("a component that does not come up is told after a minute")
+    mutating func startingForLong() {
+        facts.components = [
+            ComponentStatus(
+                name: "ingest", phase: .starting, restarts: 0, reason: nil, started: facts.now)
+        ]
+        #expect(Readiness(facts).word == .ready)
+        facts.now = facts.now + .seconds(61)
+        #expect(Readiness(facts).word == .degraded)
+        #expect(Readiness(facts).reasons == ["ingest is not up yet"])
     }
 
     @Test("a node that starts or drains says so first")
