@@ -27,7 +27,10 @@ final class NodeBench: Sendable {
     init(redisArguments: [String] = []) throws {
         redis = try RedisServerProcess(arguments: redisArguments)
         kafka = try KafkaMockCluster(brokers: 1, log: Self.quiet)
-        for topic in ["its.detections", "its.system.metrics", "rivulet.dead-letter"] {
+        let topics = [
+            "its.detections", "its.system.metrics", "rivulet.dead-letter", "rivulet.canary",
+        ]
+        for topic in topics {
             try kafka.createTopic(topic, partitions: 2)
         }
     }

@@ -109,7 +109,7 @@ struct NodeCanaryTests {
         // For longer than it took to find the sick one.
         let began = MonotonicTime.now
         #expect(
-            pair.becomes(everybodyReady: true) { _ in MonotonicTime.now - began > .seconds(4) })
+            pair.becomes(everybodyReady: true) { _ in MonotonicTime.now - began > .seconds(3) })
         pair.redis.resume()
         #expect(
             pair.becomes(everybodyReady: true) {
@@ -126,9 +126,6 @@ struct NodeCanaryTests {
         let loops = pair.look()[1].text.components(separated: "\"loop ")
         #expect(loops.count == 5, "one to serve, ingest, tail, cluster")
         #expect(loops.dropFirst().allSatisfy { $0.contains("\"state\":\"running\"") })
-        pair.relay.condition = .open
-        #expect(
-            pair.becomes { $0[1].text.contains("\"redis\":\"ready\"") }, "\(pair.look())")
     }
 }
 

@@ -10,19 +10,16 @@ import Testing
 struct NodeSupervisionTests {
     /// Goal: what fails for good makes the node unready and not a liar, and what can be made anew
     /// is. Method: the brokers refuse the producer its identity, which is fatal to it, and fence
-    /// the consumer; no restart is allowed within the window of a second.
-    @Test("a node whose producer or consumer fails too often is unready, and tries, and is ready")
+    /// the consumer; no restart is allowed within the window.
+    @Test("a node whose producer or consumer fails too often is unready until it has another")
     func failures() throws {
         let bench = try NodeBench()
         bench.kafka.pushErrors([.clusterAuthorizationFailed], for: .initProducerID)
         let port = try bench.start {
             $0.canary.interval = .milliseconds(100)
-            // The group forgets the one that was fenced after this; the first one to join waits
-            // for three seconds.
-            $0.kafka.sessionTimeout = .seconds(4)
             $0.kafka.heartbeatInterval = .milliseconds(200)
             $0.supervision.restarts = 0
-            $0.supervision.window = .seconds(1)
+            $0.supervision.window = .seconds(3)
         }
         defer { bench.stop() }
         func text() -> String { (try? get("/readyz", port).text) ?? "" }
@@ -38,12 +35,28 @@ struct NodeSupervisionTests {
             "\(text())")
         #expect(says("\"verdict\":\"fresh\"", status: 200), "canaries go by the new producer")
 
+        bench.kafka.pushErrors(
+            Array(repeating: .topicAuthorizationFailed, count: 20), for: .fetch)
+        #expect(says("\"kafka\":\"unauthorized\"", "access list", status: 200), "\(text())")
+
         bench.kafka.pushErrors([.fencedInstance], for: .heartbeat)
         #expect(
             says("\"status\":\"unready\"", "ingest has failed: kafka.fatal", status: 503),
             "\(text())")
-        #expect(
-            says("\"ingest\":{\"state\":\"running\"", status: 200),
-            "\(text())")
+    }
+
+    @Test("a Redis that is there and of no use is named, by a node that waits for it")
+    func wrongRedis() throws {
+        let bench = try NodeBench(redisArguments: ["--maxmemory", "100kb"])
+        let port = try bench.start()
+        defer { bench.stop() }
+        var text = ""
+        let isNamed = Waiting.until(within: .seconds(20)) {
+            text = (try? get("/readyz", port).text) ?? ""
+            return text.contains("\"redis\":\"out_of_memory\"")
+                && text.contains("raise maxmemory")
+        }
+        #expect(isNamed, "\(text)")
+        #expect(text.contains("\"status\":\"starting\""))
     }
 }

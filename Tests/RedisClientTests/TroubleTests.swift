@@ -124,3 +124,49 @@ struct TroubleTests {
         }
     }
 }
+
+/// The same against real servers.
+@Suite("Trouble with a real Redis", .timeLimit(.minutes(2)))
+struct RealTroubleTests {
+    private let redis = Dependency("redis")
+
+    private func client(_ server: RedisServerProcess) throws -> Client {
+        try Client(
+            RedisSettings(address: .tcp(host: server.host, port: server.port)), dependency: redis)
+    }
+
+    @Test("a full server writes nothing, and is read")
+    func full() throws {
+        let server = try RedisServerProcess(arguments: ["--maxmemory", "100kb"])
+        let client = try client(server)
+        #expect(client.becomesReady())
+        #expect(client.send(RedisCommand("SET").add("k").add("v")).error?.code == .outOfMemory)
+        #expect(redis.status().word == "out_of_memory")
+        #expect(client.send(RedisCommand("GET").add("k")).reply == .null)
+        #expect(redis.status().breaker == .closed)
+    }
+
+    @Test("a replica is left, and looked for again")
+    func replica() throws {
+        let server = try RedisServerProcess(arguments: ["--replicaof", "127.0.0.1", "1"])
+        let client = try client(server)
+        #expect(client.becomesReady())
+        #expect(client.send(RedisCommand("SET").add("k").add("v")).error?.code == .readOnly)
+        #expect(redis.status().word == "read_only")
+        #expect(client.becomesReady(times: 2))
+    }
+
+    @Test("a server that runs somebody's script for ever is busy, until that is killed")
+    func busy() throws {
+        let server = try RedisServerProcess(arguments: ["--busy-reply-threshold", "10"])
+        let (culprit, client) = (try client(server), try client(server))
+        #expect(culprit.becomesReady() && client.becomesReady())
+        let endless = culprit.send(
+            RedisCommand("EVAL").add("while true do end").add(0), deadline: .seconds(60))
+        #expect(eventually { client.send(RedisCommand("GET").add("k")).error?.code == .busy })
+        #expect(redis.status().word == "busy")
+        #expect(client.send(RedisCommand("SCRIPT").add("KILL")).reply == .simple("OK"))
+        #expect(endless.error != nil)
+        #expect(client.send(RedisCommand("GET").add("k")).reply == .null)
+    }
+}
