@@ -55,6 +55,9 @@ package final class Hub: EndOfTurnWork {
     let replay: any HistorySource
     let gaps: GapMetrics?
     var random: any RandomNumberGenerator
+    /// Spreads clients out and nothing else, so the system's generator need not be asked for each
+    /// connection: a linear congruential sequence (Knuth, MMIX).
+    private var jitter: UInt64
     var window: HotWindow
     private var classes: [SubscriptionClass.Key: SubscriptionClass] = [:]
     private var compressors: [ContentCoding: ChunkCompressor] = [:]
@@ -98,6 +101,7 @@ package final class Hub: EndOfTurnWork {
         self.replay = replay
         self.gaps = gaps
         self.random = random
+        jitter = self.random.next()
         pacing = PassPacing(waitMax: settings.batchWait)
         window = HotWindow(bytesMax: settings.windowBytes, startingAfter: startingAfter)
     }
@@ -516,6 +520,7 @@ package final class Hub: EndOfTurnWork {
     package func retryMilliseconds() -> Int {
         let base = max(1, Int(settings.retry.wholeMilliseconds))
         let spread = base / 2 + min(30_000, subscribers.count)
-        return base / 2 + Int.random(in: 0...spread, using: &random)
+        jitter = jitter &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return base / 2 + Int(jitter >> 33) % (spread + 1)
     }
 }

@@ -4,6 +4,7 @@
 /// Builds a byte string: integers as LEB128, text, decimal numbers.
 ///
 /// What appends a byte or a run of them is inlinable: it is called several times for each event.
+@usableFromInline
 package struct ByteWriter: Sendable {
     @usableFromInline package internal(set) var bytes: [UInt8]
 

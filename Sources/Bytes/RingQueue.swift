@@ -3,6 +3,7 @@
 
 /// A first-in, first-out queue with an index: appending, dropping the first, and reading any
 /// element by its position are all constant in time. Inlinable for the reason that ``Slab`` is.
+@usableFromInline
 package struct RingQueue<Element> {
     @usableFromInline var storage: [Element?]
     @usableFromInline var head = 0

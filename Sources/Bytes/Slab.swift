@@ -6,13 +6,16 @@
 /// A key carries the generation of its slot, so a late message for a value that was removed finds
 /// nothing instead of the slot's next tenant.
 ///
-/// Everything is inlinable: across modules a generic type would be worked through the runtime's
+/// Everything is inlinable, and the type usable from what is inlined, without which the compiler keeps
+/// the bodies to itself: across modules a generic type would be worked through the runtime's
 /// metadata otherwise, for each socket that is ready and each subscriber that is looked at.
+@usableFromInline
 package struct Slab<Value> {
     /// Names one value for as long as it lives.
+    @usableFromInline
     package struct Key: Sendable, Hashable {
-        package let index: UInt32
-        package let generation: UInt32
+        @usableFromInline package let index: UInt32
+        @usableFromInline package let generation: UInt32
 
         @inlinable
         package init(index: UInt32, generation: UInt32) {

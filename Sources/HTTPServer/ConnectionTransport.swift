@@ -74,9 +74,12 @@ struct ConnectionTransport: ~Copyable {
     }
 
     /// Writes as much of `bytes` as is taken. Bytes count as taken once they will reach the peer
-    /// without being offered again; see ``holdsUnsent``.
-    func write(_ bytes: UnsafeRawBufferPointer) -> TransferOutcome {
-        guard let session else { return unsafe StreamSocket.write(number, bytes) }
+    /// without being offered again; see ``holdsUnsent``. Where `moreFollows` the kernel may wait a
+    /// moment with them for what is written next.
+    func write(_ bytes: UnsafeRawBufferPointer, moreFollows: Bool = false) -> TransferOutcome {
+        guard let session else {
+            return unsafe StreamSocket.write(number, bytes, moreFollows: moreFollows)
+        }
         return unsafe Self.written(session.write(bytes))
     }
 

@@ -189,17 +189,14 @@ extension HTTP1Connection {
         listener.loop.requireCurrent()
         guard phase == .answering else { return nil }
         listener.metrics.countRequest(methodIndex: methodIndex, status: status)
-        let head = ResponseHead(
-            status: status, headers: headers, persistence: .close,
-            server: listener.settings.serverHeader
-        ).bytes
+        let head = listener.streamHead(status: status, headers: headers)
         guard !flags.contains(.isHead) else {
             phase = .flushing
             flags.formUnion([.closesAfterOutput, .lingers])
             send(head, [])
             return nil
         }
-        return beginStream(head, observer: observer) ? self : nil
+        return beginStream(head, observer: observer, moreFollows: true) ? self : nil
     }
 
     /// The handler forgot the request, or was torn down with it.

@@ -74,7 +74,7 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
             socketIsWritable()
             if phase == .closed { return }
         }
-        guard !readiness.isDisjoint(with: [.readable, .peerClosed]) else { return }
+        guard readiness.hasInput else { return }
         switch phase {
         case .receiving where flags.contains(.awaitsTurn): pauseReading()
         case .receiving: readRequests()
@@ -206,9 +206,9 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
     private var hasOutput: Bool { outputStart < output.count || transport.holdsUnsent }
 
     /// Sends an answer's head and body, and keeps what the socket does not take.
-    func send(_ head: [UInt8], _ body: [UInt8]) {
+    func send(_ head: [UInt8], _ body: [UInt8], moreFollows: Bool = false) {
         let taken: Int
-        switch write(head, body) {
+        switch write(head, body, moreFollows) {
         case .transferred(let count): taken = count
         case .wouldBlock: taken = 0
         case .endOfFile, .failed: return close()
@@ -233,9 +233,11 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
         if case .transferred(let count) = outcome { listener.bytesSent += count }
     }
 
-    private func write(_ head: [UInt8], _ body: [UInt8]) -> TransferOutcome {
+    private func write(_ head: [UInt8], _ body: [UInt8], _ moreFollows: Bool) -> TransferOutcome {
         unsafe head.withUnsafeBytes { head in
-            guard !body.isEmpty else { return unsafe transport.write(head) }
+            guard !body.isEmpty else {
+                return unsafe transport.write(head, moreFollows: moreFollows)
+            }
             return unsafe body.withUnsafeBytes { body in
                 let pieces: [2 of iovec] = unsafe [
                     iovec(
@@ -289,10 +291,15 @@ final class HTTP1Connection: ByteStream, ListenerConnection, RequestAnswering, R
     // MARK: - The stream
 
     /// Becomes a stream whose head is `head`; false where the connection failed at that.
-    func beginStream(_ head: [UInt8], observer: any ByteStreamObserver) -> Bool {
+    ///
+    /// - Parameter moreFollows: The head may leave together with what the observer writes next: half
+    ///   of what the kernel has to do for a new stream is to send a segment.
+    func beginStream(
+        _ head: [UInt8], observer: any ByteStreamObserver, moreFollows: Bool = false
+    ) -> Bool {
         partial = nil
         phase = .streaming
-        send(head, [])
+        send(head, [], moreFollows: moreFollows)
         guard phase == .streaming else { return false }
         clearDeadline()
         self.observer = observer

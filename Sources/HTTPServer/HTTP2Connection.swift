@@ -109,7 +109,7 @@ final class HTTP2Connection: ListenerConnection, ReadinessHandler, EndOfTurnWork
             sendOutput()
             serveWaiting()
         }
-        if phase != .closed, !readiness.isDisjoint(with: [.readable, .peerClosed]) { read() }
+        if phase != .closed, readiness.hasInput { read() }
         workAtEndOfTurn()
     }
 

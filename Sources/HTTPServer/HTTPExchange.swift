@@ -58,7 +58,8 @@ package final class HTTPExchange {
     /// Answers with a head and leaves the body to the caller, for as long as both sides like.
     ///
     /// Over HTTP/1.1 the end of the connection delimits the body (RFC 9112, section 6.3): without
-    /// chunks around them the same bytes can go to every stream.
+    /// chunks around them the same bytes can go to every stream. The head leaves together with what
+    /// is written first, or a fifth of a second later.
     ///
     /// - Returns: `nil` where no body will be read: the request was HEAD, or the client has gone.
     ///   The observer hears nothing then.

@@ -35,6 +35,7 @@ package final class HTTPListener: ReadinessHandler {
     private(set) var isDraining = false
     /// Bytes given to sockets since the last sweep.
     var bytesSent = 0
+    private var lastStreamHead: (status: Int, headers: [(String, String)], bytes: [UInt8])?
 
     private let address: SocketAddress
     private let encryption: Encryption?
@@ -338,6 +339,20 @@ package final class HTTPListener: ReadinessHandler {
     private func publishBytesSent() {
         metrics.bytesSent.add(bytesSent)
         bytesSent = 0
+    }
+
+    /// The head of a stream over HTTP/1.1. Made anew only where it differs from the last one: clients
+    /// that come back all at once ask for the same.
+    func streamHead(status: Int, headers: [(String, String)]) -> [UInt8] {
+        if let last = lastStreamHead, last.status == status,
+            last.headers.elementsEqual(headers, by: { $0 == $1 })
+        {
+            return last.bytes
+        }
+        let head = ResponseHead(
+            status: status, headers: headers, persistence: .close, server: settings.serverHeader)
+        lastStreamHead = (status, headers, head.bytes)
+        return head.bytes
     }
 
     /// The `Date` of an answer sent now (RFC 9110, section 6.6.1); made once a second.

@@ -306,9 +306,15 @@ package enum StreamSocket {
     }
 
     /// Writes as much of `bytes` as the socket takes. Never raises SIGPIPE.
-    package static func write(_ socket: CInt, _ bytes: UnsafeRawBufferPointer) -> TransferOutcome {
+    ///
+    /// - Parameter moreFollows: The kernel may wait with them for what is written next, 200 ms at
+    ///   most (MSG_MORE).
+    package static func write(
+        _ socket: CInt, _ bytes: UnsafeRawBufferPointer, moreFollows: Bool = false
+    ) -> TransferOutcome {
+        let options = Int32(MSG_NOSIGNAL) | (moreFollows ? Int32(MSG_MORE) : 0)
         while true {
-            let count = unsafe send(socket, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+            let count = unsafe send(socket, bytes.baseAddress, bytes.count, options)
             if count >= 0 { return .transferred(count) }
             if errno == EINTR { continue }
             return errno == EAGAIN ? .wouldBlock : .failed(.current)

@@ -321,6 +321,10 @@ package struct Interest: OptionSet, Sendable {
 package struct Readiness: OptionSet, Sendable {
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// There is something to read, if only the end.
+    package var hasInput: Bool {
+        rawValue & (Self.readable.rawValue | Self.peerClosed.rawValue) != 0
+    }
     package static let readable = Readiness(rawValue: 1)
     package static let writable = Readiness(rawValue: 2)
     /// The connection has failed or both sides have closed it; a read or write says which.
