@@ -159,7 +159,11 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 form = .coded(coding)
             }
         }
-        guard let stream = exchange.openStream(headers: headers, observer: self) else { return }
+        // The hub greets each.
+        guard
+            let stream = exchange.openStream(
+                headers: headers, observer: self, writesAtOnce: true)
+        else { return }
         let key = hub.subscribe(stream, to: subscription, as: form, over: span)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
     }

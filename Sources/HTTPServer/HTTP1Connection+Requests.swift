@@ -184,7 +184,8 @@ extension HTTP1Connection {
     }
 
     func openStream(
-        status: Int, headers: [(String, String)], observer: any ByteStreamObserver
+        status: Int, headers: [(String, String)], observer: any ByteStreamObserver,
+        writesAtOnce: Bool
     ) -> ByteStream? {
         listener.loop.requireCurrent()
         guard phase == .answering else { return nil }
@@ -196,7 +197,7 @@ extension HTTP1Connection {
             send(head, [])
             return nil
         }
-        return beginStream(head, observer: observer, moreFollows: true) ? self : nil
+        return beginStream(head, observer: observer, moreFollows: writesAtOnce) ? self : nil
     }
 
     /// The handler forgot the request, or was torn down with it.

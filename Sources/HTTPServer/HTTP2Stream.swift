@@ -54,7 +54,8 @@ final class HTTP2Stream: ByteStream, RequestAnswering {
     }
 
     func openStream(
-        status: Int, headers: [(String, String)], observer: any ByteStreamObserver
+        status: Int, headers: [(String, String)], observer: any ByteStreamObserver,
+        writesAtOnce: Bool
     ) -> ByteStream? {
         connection.open(self, status: status, headers: headers, observer: observer)
     }

@@ -58,16 +58,19 @@ package final class HTTPExchange {
     /// Answers with a head and leaves the body to the caller, for as long as both sides like.
     ///
     /// Over HTTP/1.1 the end of the connection delimits the body (RFC 9112, section 6.3): without
-    /// chunks around them the same bytes can go to every stream. The head leaves together with what
-    /// is written first, or a fifth of a second later.
+    /// chunks around them the same bytes can go to every stream.
     ///
+    /// - Parameter writesAtOnce: The caller writes to the stream before the turn is over, so the
+    ///   head may wait for that. What never comes holds it up for a fifth of a second.
     /// - Returns: `nil` where no body will be read: the request was HEAD, or the client has gone.
     ///   The observer hears nothing then.
     package func openStream(
-        status: Int = 200, headers: [(String, String)], observer: any ByteStreamObserver
+        status: Int = 200, headers: [(String, String)], observer: any ByteStreamObserver,
+        writesAtOnce: Bool = false
     ) -> ByteStream? {
         becomeAnswered()
-        return answering.openStream(status: status, headers: headers, observer: observer)
+        return answering.openStream(
+            status: status, headers: headers, observer: observer, writesAtOnce: writesAtOnce)
     }
 
     func becomeAnswered() {

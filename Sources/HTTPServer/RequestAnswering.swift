@@ -11,7 +11,8 @@ protocol RequestAnswering: AnyObject {
     func respond(status: Int, headers: [(String, String)], body: [UInt8])
 
     func openStream(
-        status: Int, headers: [(String, String)], observer: any ByteStreamObserver
+        status: Int, headers: [(String, String)], observer: any ByteStreamObserver,
+        writesAtOnce: Bool
     ) -> ByteStream?
 
     /// The handler forgot the request, or was torn down with it.
