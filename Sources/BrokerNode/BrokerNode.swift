@@ -363,6 +363,11 @@ package final class BrokerNode {
                     keys: HistoryKeys(prefix: context.configuration.redis.keyPrefix),
                     retention: context.retention)
             }
+            if context.canary != nil {
+                for each in appenders {
+                    each.windowOnlyTopic = context.configuration.canary.topic
+                }
+            }
             do throws(JSONFieldsError) {
                 let tailProgress = { @Sendable in
                     TailProgress(

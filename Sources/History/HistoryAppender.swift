@@ -37,6 +37,10 @@ package final class HistoryAppender {
     private let indexBatches: Int
     /// The epoch of history that the caller is attached to; without one it is not looked at.
     package var epoch = ""
+    /// A topic that nobody replays: the way back to its records is kept no longer than its window.
+    /// The window itself has to last as long as all others', or a tail that was away for a while
+    /// would find a hole.
+    package var windowOnlyTopic: String?
 
     package init(connection: RedisConnection, keys: HistoryKeys, retention: HistoryRetention) {
         self.connection = connection
@@ -68,7 +72,7 @@ package final class HistoryAppender {
         command.append(request.bytes)
         command.append(windowEvents)
         command.append(windowMilliseconds)
-        command.append(indexMilliseconds)
+        command.append(topic == windowOnlyTopic ? windowMilliseconds : indexMilliseconds)
         command.append(request.sparseOffsets)
         command.append(request.loss?.text ?? "")
         command.append(indexBatches)

@@ -277,6 +277,26 @@ struct AppendTests {
         #expect(try floor("t").id == first.description)
     }
 
+    @Test("the index of a topic that nobody replays lets go what the window does")
+    func windowOnly() throws {
+        let retention = HistoryRetention(
+            windowEvents: 1000, windowAge: .milliseconds(300), indexAge: .seconds(7200))
+        func append(_ offsets: Range<Int64>, expected: Int64) throws -> EventID {
+            try id(
+                link.with(keys, retention) {
+                    $0.windowOnlyTopic = "t"
+                    $0.append(request("t", 0, offsets, expected: expected), $1)
+                }.wait().get())
+        }
+        _ = try append(0..<2, expected: -1)
+        let second = try append(2..<3, expected: 1)
+        #expect(eventually { WallClock.milliseconds > second.milliseconds + 310 })
+        let third = try append(3..<6, expected: 2)
+        #expect(try link.window("t", keys).map(\.lastID) == [third])
+        // The floor's own entry stays.
+        #expect(try link.index("t", keys).map(\.lastID) == [second, third])
+    }
+
     @Test("the window lets go what is older than its age, and the index does not")
     func windowByAge() throws {
         let retention = HistoryRetention(
