@@ -65,11 +65,10 @@ final class KafkaWatch: Sendable {
         if isDelivered { dependency.succeeded(at: now) }
     }
 
-    /// What a consumer was told.
+    /// What a consumer was told. That it reaches no broker says little: one that has nothing to
+    /// read is let go by all of them.
     func consumerFailed(_ error: KafkaError) {
         switch error.code {
-        case .brokersUnavailable where error.name == "_ALL_BROKERS_DOWN":
-            dependency.failed(Trouble("unreachable", error.detail))
         case .authenticationFailed:
             dependency.refused(
                 Trouble(

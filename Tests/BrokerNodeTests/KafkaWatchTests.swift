@@ -69,6 +69,8 @@ struct KafkaWatchTests {
         #expect(watch.dependency.status().trouble?.message.contains("its.cameras[3]") == true)
         watch.consumerFailed(KafkaError(.authenticationFailed, "wrong password"))
         #expect(watch.dependency.status().word == "unauthenticated")
+        watch.consumerFailed(KafkaError(.brokersUnavailable, "all down", name: "_ALL_BROKERS_DOWN"))
+        watch.consumerFailed(KafkaError(.brokersUnavailable, "all down", name: "_ALL_BROKERS_DOWN"))
         #expect(watch.dependency.status().breaker == .closed)
     }
 }

@@ -40,7 +40,10 @@ final class NodeServer: Sendable {
               auto_offset_reset: earliest
               # The mock cluster does not wake a fetch when a record arrives.
               fetch_wait_max: 5ms
+            # What is measured is what the benchmark sends.
             telemetry:
+              enabled: false
+            canary:
               enabled: false
 
             """
