@@ -24,7 +24,7 @@ package final class KafkaPageReaders: Sendable {
 
     /// A reader without work keeps fetching ahead for this long, in case that its page goes on.
     private static let restAfter: Duration = .milliseconds(500)
-    private static let niceness: Int32 = 5
+    private static let niceness: Int32 = 19
 
     private struct State {
         var readers: [Reader] = []
