@@ -353,6 +353,7 @@ package final class BrokerNode {
                 loop: loop, settings: redis, purpose: "append",
                 scripts: [
                     HistoryScripts.attach, HistoryScripts.append, HistoryScripts.forgetHighWater,
+                    HistoryScripts.trim, HistoryScripts.shed,
                 ],
                 log: log.named("redis"), metrics: context.redisMetrics,
                 dependency: context.redisDependency)

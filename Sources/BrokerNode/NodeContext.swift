@@ -261,9 +261,28 @@ extension NodeContext {
 
     var retention: HistoryRetention {
         let history = configuration.history
-        return HistoryRetention(
+        var retention = HistoryRetention(
             windowEvents: history.windowEvents, windowAge: history.windowAge,
-            indexAge: history.indexAge, indexBatches: history.indexBatches)
+            windowBytes: history.windowBytes, indexAge: history.indexAge,
+            indexBatches: history.indexBatches)
+        retention.topics = configuration.topicRetention.mapValues {
+            .init(events: $0.events, age: $0.age, bytes: $0.bytes)
+        }
+        if configuration.canary.enabled {
+            // As long as any: a tail that was away would find a hole where a canary was.
+            let windows = [retention.window] + retention.topics.values
+            retention.topics[configuration.canary.topic] = .init(
+                events: windows.map(\.events).max() ?? retention.window.events,
+                age: windows.map(\.age).max() ?? retention.window.age)
+        }
+        return retention
+    }
+
+    /// The fewest events that any topic's window keeps.
+    private var smallestWindow: Int {
+        min(
+            configuration.history.windowEvents,
+            configuration.topicRetention.values.map(\.events).min() ?? .max)
     }
 
     var replayLimits: HistoryReplay.Limits {
@@ -311,7 +330,7 @@ extension NodeContext {
             eventBytesMax: configuration.limits.eventBytes,
             deadLetterTopic: configuration.kafka.deadLetterTopic,
             startsAtEnd: configuration.kafka.autoOffsetReset == .latest,
-            eventsAheadOfTailMax: max(1, min(50_000, configuration.history.windowEvents / 4)),
+            eventsAheadOfTailMax: max(1, min(50_000, smallestWindow / 4)),
             heldBytesMax: configuration.limits.ingestBytes / 2)
     }
 }

@@ -8,21 +8,40 @@ package import RedisClient
 
 /// How long history keeps what, from the configuration.
 package struct HistoryRetention: Sendable {
-    /// Events of one topic in its window.
-    package var windowEvents: Int
-    package var windowAge: Duration
+    /// How much of one topic its window keeps: whichever is reached first.
+    package struct Window: Sendable, Equatable {
+        package var events: Int
+        package var age: Duration
+        /// Of its batches, as Redis holds them; what Redis needs around them is not counted.
+        package var bytes: Int
+
+        package init(events: Int, age: Duration, bytes: Int = .max) {
+            self.events = events
+            self.age = age
+            self.bytes = bytes
+        }
+    }
+
+    /// Of every topic that has none of its own.
+    package var window: Window
+    package var topics: [String: Window] = [:]
     package var indexAge: Duration
     /// Batches of one topic in its index.
     package var indexBatches: Int
 
     package init(
-        windowEvents: Int, windowAge: Duration, indexAge: Duration, indexBatches: Int = 1_000_000
+        windowEvents: Int, windowAge: Duration, windowBytes: Int = .max, indexAge: Duration,
+        indexBatches: Int = 1_000_000
     ) {
-        self.indexBatches = indexBatches
-        self.windowEvents = windowEvents
-        self.windowAge = windowAge
+        window = Window(events: windowEvents, age: windowAge, bytes: windowBytes)
         self.indexAge = indexAge
+        self.indexBatches = indexBatches
     }
+
+    package func window(of topic: String) -> Window { topics[topic] ?? window }
+
+    /// Numbers that Redis' scripts calculate with exactly.
+    static let most = 1 << 52
 }
 
 /// Sends batches to Redis, where one script appends each of them or says why not.
@@ -31,8 +50,7 @@ package struct HistoryRetention: Sendable {
 package final class HistoryAppender {
     private let connection: RedisConnection
     private let keys: HistoryKeys
-    private let windowEvents: Int
-    private let windowMilliseconds: Int64
+    private let retention: HistoryRetention
     private let indexMilliseconds: Int64
     private let indexBatches: Int
     /// The epoch of history that the caller is attached to; without one it is not looked at.
@@ -45,8 +63,7 @@ package final class HistoryAppender {
     package init(connection: RedisConnection, keys: HistoryKeys, retention: HistoryRetention) {
         self.connection = connection
         self.keys = keys
-        windowEvents = retention.windowEvents
-        windowMilliseconds = max(1, retention.windowAge.wholeMilliseconds)
+        self.retention = retention
         indexMilliseconds = max(1, retention.indexAge.wholeMilliseconds)
         indexBatches = max(1, retention.indexBatches)
     }
@@ -70,17 +87,89 @@ package final class HistoryAppender {
         command.append(request.expectedHighWater)
         command.append(request.count)
         command.append(request.bytes)
-        command.append(windowEvents)
-        command.append(windowMilliseconds)
-        command.append(topic == windowOnlyTopic ? windowMilliseconds : indexMilliseconds)
+        let window = retention.window(of: topic)
+        command.append(window.events)
+        command.append(max(1, window.age.wholeMilliseconds))
+        command.append(indexMilliseconds(of: topic))
         command.append(request.sparseOffsets)
         command.append(request.loss?.text ?? "")
         command.append(indexBatches)
         command.append(epoch)
+        command.append(min(HistoryRetention.most, window.bytes))
         connection.send(command) { result in
             switch result {
             case .failure(let error): completion(.failure(error))
             case .success(let reply): completion(Self.outcome(reply))
+            }
+        }
+    }
+
+    private func indexMilliseconds(of topic: String) -> Int64 {
+        guard topic == windowOnlyTopic else { return indexMilliseconds }
+        return max(1, retention.window(of: topic).age.wholeMilliseconds)
+    }
+
+    /// Lets go of what has become too old in a topic, which no append does for one that is idle.
+    /// Completes with whether there may be more of it.
+    package func trim(
+        _ topic: String, _ completion: @escaping (Result<Bool, RedisError>) -> Void
+    ) {
+        let window = retention.window(of: topic)
+        var command = RedisCommand(
+            script: HistoryScripts.trim,
+            keys: [keys.window(topic), keys.index(topic), keys.floor(topic)])
+        command.append(window.events)
+        command.append(max(1, window.age.wholeMilliseconds))
+        command.append(min(HistoryRetention.most, window.bytes))
+        command.append(indexMilliseconds(of: topic))
+        command.append(indexBatches)
+        connection.send(command) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let reply): completion(.success(reply.integer == 1))
+            }
+        }
+    }
+
+    /// What a full Redis was made to let go.
+    package struct Shed: Sendable, Equatable {
+        package var entries = 0
+        package var events = 0
+        package var bytes = 0
+    }
+
+    /// Makes room in a Redis that is full: of all topics, the oldest window entries go, about
+    /// `bytes` of them. What is younger than `spared` stays. Nothing is lost by it: the index says
+    /// where in Kafka the events are.
+    package func shed(
+        bytes: Int, sparing spared: Duration,
+        _ completion: @escaping (Result<Shed, RedisError>) -> Void
+    ) {
+        let connection = connection
+        let keys = keys
+        connection.send(RedisCommand("SMEMBERS").add(keys.topics)) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let reply):
+                // Copied: the reply does not outlive this call.
+                let topics = (0..<reply.count).compactMap { reply[$0].text }
+                var command = RedisCommand(
+                    script: HistoryScripts.shed,
+                    keys: topics.flatMap { [keys.window($0), keys.index($0), keys.floor($0)] })
+                command.append(bytes)
+                command.append(spared.wholeMilliseconds)
+                connection.send(command) { result in
+                    switch result {
+                    case .failure(let error): completion(.failure(error))
+                    case .success(let reply):
+                        completion(
+                            .success(
+                                Shed(
+                                    entries: Int(clamping: reply[0].integer ?? 0),
+                                    events: Int(clamping: reply[1].integer ?? 0),
+                                    bytes: Int(clamping: reply[2].integer ?? 0))))
+                    }
+                }
             }
         }
     }

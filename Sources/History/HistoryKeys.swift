@@ -14,7 +14,7 @@
 /// | `{prefix}:news` | stream | topics in the order in which they first got history |
 /// | `{prefix}:window:TOPIC` | stream | the events' bytes, one entry a batch; short retention |
 /// | `{prefix}:index:TOPIC` | stream | where each batch lies in Kafka; long retention |
-/// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` in it; `index`, the newest batch the index let go |
+/// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` and `bytes` in it; `index`, the newest batch the index let go |
 /// | `{prefix}:hw:TOPIC` | hash | partition -> high-water offset |
 ///
 /// Entries carry the ID of their last event and these fields, in this order, because the scripts
@@ -23,7 +23,7 @@
 /// | entry | fields |
 /// |---|---|
 /// | window, a batch | `p` partition, `o` first offset, `c` count of events, `b` ``BatchEncoding`` |
-/// | index, a batch | `p`, `o`, `c`; then `x`, the offsets, where they are not consecutive |
+/// | index, a batch | `p`, `o`, `c`, `b` how many bytes the window's entry has; then `x`, the offsets, where they are not consecutive |
 /// | window, a loss | `p`, `o`, `c` (always 1), `b` (empty), `l` ``HistoryLoss`` |
 /// | index, a loss | `p`, `o`, `c` (always 1), `l` |
 package struct HistoryKeys: Sendable, Hashable {

@@ -5,6 +5,128 @@ package import RedisClient
 
 /// The Lua scripts that make each step of history atomic.
 package enum HistoryScripts {
+    /// What of a topic's window and index is let go, as a function of the scripts below.
+    ///
+    /// The window keeps the newest entries within a number of events, a number of bytes and an age,
+    /// whichever is reached first; the entry `spared` stays whatever its size. The floor is moved
+    /// before anything is deleted, and says what is gone. Bounded, so that Redis is not busy for
+    /// long: what is left over goes with the next call.
+    private static let trimming = """
+        local function size(fields)
+          for place = 7, #fields, 2 do
+            if fields[place] == 'b' then return tonumber(fields[place + 1]) or 0 end
+          end
+          return 0
+        end
+        local function after(id)
+          local ms, n = string.match(id, '^(%d+)-(%d+)$')
+          return string.format('%s-%.0f', ms, tonumber(n) + 1)
+        end
+        local function trim(window, index, floorkey, keep)
+          local floor = redis.call('HMGET', floorkey, 'id', 'events', 'bytes')
+          local floorid = floor[1] or '0-0'
+          local events = tonumber(floor[2] or '0') + keep.added
+          local bytes = tonumber(floor[3] or '0') + keep.addedbytes
+          local oldest, moved = keep.now - keep.age, false
+          for step = 1, 64 do
+            local entry = redis.call('XRANGE', index, '(' .. floorid, '+', 'COUNT', 1)[1]
+            if not entry or entry[1] == keep.spared then break end
+            local ms = tonumber(string.match(entry[1], '^%d+'))
+            if events <= keep.events and bytes <= keep.bytes and ms >= oldest then break end
+            floorid, moved = entry[1], true
+            events = events - tonumber(entry[2][6])
+            bytes = math.max(0, bytes - size(entry[2]))
+          end
+          if moved or keep.added > 0 then
+            redis.call('HSET', floorkey, 'id', floorid, 'events', events, 'bytes', bytes)
+          end
+          if moved then redis.call('XTRIM', window, 'MINID', after(floorid)) end
+          if floorid == '0-0' or not (moved or keep.idle) then return moved end
+          -- The index, by age and by number. Never up to the floor: what the window still
+          -- holds is counted by the index, and the floor's own entry says that it is whole.
+          local cut, surplus = keep.now - keep.indexage, redis.call('XLEN', index) - keep.indexbatches
+          local function isPast(entry, place)
+            return place <= surplus or tonumber(string.match(entry[1], '^%d+')) < cut
+          end
+          local first = redis.call('XRANGE', index, '-', '(' .. floorid, 'COUNT', 1)[1]
+          if first and isPast(first, 1) then
+            local last
+            for place, entry in ipairs(redis.call('XRANGE', index, '-', '(' .. floorid, 'COUNT', 64)) do
+              if not isPast(entry, place) then break end
+              last = entry[1]
+            end
+            redis.call('XTRIM', index, 'MINID', after(last))
+            redis.call('HSET', floorkey, 'index', last)
+          end
+          return moved
+        end
+
+        """
+
+    /// Lets go of what has become too old in a topic that gets no events. Replies 1 where there may
+    /// be more of it.
+    package static let trim = RedisScript(
+        name: "trim",
+        body: trimming + """
+            local time = redis.call('TIME')
+            local moved = trim(KEYS[1], KEYS[2], KEYS[3], {
+              added = 0, addedbytes = 0, spared = '', idle = true,
+              now = time[1] * 1000 + math.floor(time[2] / 1000),
+              events = tonumber(ARGV[1]), age = tonumber(ARGV[2]), bytes = tonumber(ARGV[3]),
+              indexage = tonumber(ARGV[4]), indexbatches = tonumber(ARGV[5])})
+            return moved and 1 or 0
+            """)
+
+    /// Makes room in a Redis that is full: lets go of the oldest window entries, whatever the topic,
+    /// until about so many bytes are free. What is younger than so many milliseconds stays, because
+    /// the nodes may still have to read it. Keys are the window, the index and the floor of each
+    /// topic. Replies with the numbers of entries, events and bytes.
+    ///
+    /// Runs although Redis is over its limit, for which it has to say so: Redis 7 or newer.
+    package static let shed = RedisScript(
+        name: "shed",
+        body: "#!lua flags=allow-oom\n" + trimming + """
+            local time = redis.call('TIME')
+            local newest = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[2])
+            local wanted, entries, events, freed = tonumber(ARGV[1]), 0, 0, 0
+            local topics = {}
+            local function advance(topic)
+              local entry = redis.call('XRANGE', topic.index, '(' .. topic.floorid, '+', 'COUNT', 1)[1]
+              topic.entry, topic.ms = entry, nil
+              if entry then topic.ms = tonumber(string.match(entry[1], '^%d+')) end
+            end
+            for key = 1, #KEYS, 3 do
+              local floor = redis.call('HMGET', KEYS[key + 2], 'id', 'events', 'bytes')
+              local topic = {
+                window = KEYS[key], index = KEYS[key + 1], floor = KEYS[key + 2], floorid = floor[1] or '0-0',
+                events = tonumber(floor[2] or '0'), bytes = tonumber(floor[3] or '0'), moved = false}
+              advance(topic)
+              topics[#topics + 1] = topic
+            end
+            while freed < wanted and entries < 512 do
+              local oldest
+              for _, topic in ipairs(topics) do
+                if topic.ms and topic.ms < newest and (not oldest or topic.ms < oldest.ms) then
+                  oldest = topic
+                end
+              end
+              if not oldest then break end
+              local fields = oldest.entry[2]
+              oldest.floorid, oldest.moved = oldest.entry[1], true
+              oldest.events = oldest.events - tonumber(fields[6])
+              oldest.bytes = math.max(0, oldest.bytes - size(fields))
+              entries, events, freed = entries + 1, events + tonumber(fields[6]), freed + size(fields) + 64
+              advance(oldest)
+            end
+            for _, topic in ipairs(topics) do
+              if topic.moved then
+                redis.call('HSET', topic.floor, 'id', topic.floorid, 'events', topic.events, 'bytes', topic.bytes)
+                redis.call('XTRIM', topic.window, 'MINID', after(topic.floorid))
+              end
+            end
+            return {entries, events, freed}
+            """)
+
     /// Appends one batch, or says why not. Safe to repeat: what a batch holds is a pure function
     /// of topic, partition and offset, so whoever sends it again, also a node that no longer owns
     /// the partition, leaves one copy.
@@ -20,7 +142,7 @@ package enum HistoryScripts {
     /// events a second in one partition to exceed.
     package static let append = RedisScript(
         name: "append",
-        body: """
+        body: trimming + """
             local seq = redis.call('HMGET', KEYS[1], 'ms', 'n', 'epoch')
             if ARGV[14] ~= '' and seq[3] ~= ARGV[14] then return {4, -1} end
             local hw = tonumber(redis.call('HGET', KEYS[4], ARGV[2]) or '-1')
@@ -47,9 +169,9 @@ package enum HistoryScripts {
             if ARGV[12] ~= '' then
               redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'l', ARGV[12])
             elseif ARGV[11] == '' then
-              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6])
+              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', #ARGV[7])
             else
-              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'x', ARGV[11])
+              redis.call('XADD', KEYS[3], id, 'p', ARGV[2], 'o', ARGV[3], 'c', ARGV[6], 'b', #ARGV[7], 'x', ARGV[11])
             end
             -- Only now: a script that fails takes nothing back, and a mark without its events
             -- would be a loss.
@@ -58,40 +180,10 @@ package enum HistoryScripts {
             if redis.call('SADD', KEYS[6], ARGV[1]) == 1 then
               redis.call('XADD', KEYS[7], '*', 't', ARGV[1])
             end
-            local floor = redis.call('HMGET', KEYS[5], 'id', 'events')
-            local floorid, events = floor[1] or '0-0', tonumber(floor[2] or '0') + count
-            local most, oldest = tonumber(ARGV[8]), now - tonumber(ARGV[9])
-            local moved = false
-            for step = 1, 64 do
-              local entry = redis.call('XRANGE', KEYS[3], '(' .. floorid, '+', 'COUNT', 1)[1]
-              if not entry or entry[1] == id then break end
-              local entryms = tonumber(string.match(entry[1], '^%d+'))
-              if events <= most and entryms >= oldest then break end
-              floorid, moved = entry[1], true
-              events = events - tonumber(entry[2][6])
-            end
-            redis.call('HSET', KEYS[5], 'id', floorid, 'events', events)
-            if moved then
-              local fms, fn = string.match(floorid, '^(%d+)-(%d+)$')
-              redis.call('XTRIM', KEYS[2], 'MINID', string.format('%s-%.0f', fms, tonumber(fn) + 1))
-              -- The index, by age and by number. Never up to the floor: what the window still
-              -- holds is counted by the index, and the floor's own entry says that it is whole.
-              local cut, surplus = now - tonumber(ARGV[10]), redis.call('XLEN', KEYS[3]) - tonumber(ARGV[13])
-              local function isPast(entry, place)
-                return place <= surplus or tonumber(string.match(entry[1], '^%d+')) < cut
-              end
-              local first = redis.call('XRANGE', KEYS[3], '-', '(' .. floorid, 'COUNT', 1)[1]
-              if first and isPast(first, 1) then
-                local last
-                for place, entry in ipairs(redis.call('XRANGE', KEYS[3], '-', '(' .. floorid, 'COUNT', 64)) do
-                  if not isPast(entry, place) then break end
-                  last = entry[1]
-                end
-                local lms, ln = string.match(last, '^(%d+)-(%d+)$')
-                redis.call('XTRIM', KEYS[3], 'MINID', string.format('%s-%.0f', lms, tonumber(ln) + 1))
-                redis.call('HSET', KEYS[5], 'index', last)
-              end
-            end
+            trim(KEYS[2], KEYS[3], KEYS[5], {
+              added = count, addedbytes = #ARGV[7], spared = id, now = now,
+              events = tonumber(ARGV[8]), age = tonumber(ARGV[9]), bytes = tonumber(ARGV[15]),
+              indexage = tonumber(ARGV[10]), indexbatches = tonumber(ARGV[13])})
             return {3, ms, n}
             """)
 

@@ -57,6 +57,8 @@ package struct IngestSettings: Sendable {
     /// a rebalance waits for a member that holds, so it is not for long.
     static let holdBeforePause: Duration = .seconds(5)
     static let commitInterval: Duration = .seconds(1)
+    /// How often this node's topics are looked at for what has become too old while nothing came.
+    static let trimInterval: Duration = .seconds(5)
     /// Headers kept of one record; what is beyond is left out, so that a record cannot grow an
     /// event without limit.
     static let headersMax = 32
@@ -170,7 +172,10 @@ package final class Ingest: ReadinessHandler {
     var marksAreOld = false
     lazy var attachTimer = LoopTimer { [weak self] in self?.attach() }
     private lazy var paceTimer = LoopTimer { [weak self] in self?.dispatch() }
-    private lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
+    lazy var resendTimer = LoopTimer { [weak self] in self?.resend() }
+    lazy var trimTimer = LoopTimer { [weak self] in self?.trimIdleTopics() }
+    /// Redis is full, and is being made to let go of what is oldest; `nil` while it is not.
+    var shedding: Shedding?
 
     /// Made on the loop.
     package init(
@@ -194,6 +199,7 @@ package final class Ingest: ReadinessHandler {
 
     package func start() {
         loop.schedule(commitTimer, after: IngestSettings.commitInterval)
+        loop.schedule(trimTimer, after: IngestSettings.trimInterval)
         startConsumer()
     }
 
@@ -204,7 +210,7 @@ package final class Ingest: ReadinessHandler {
         isStopped = true
         for timer in [
             commitTimer, pauseTimer, restartTimer, startRetryTimer, resendTimer, paceTimer,
-            suspectTimer, attachTimer,
+            suspectTimer, attachTimer, trimTimer,
         ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
@@ -414,6 +420,7 @@ package final class Ingest: ReadinessHandler {
         case .failure(let error):
             metrics.retries.add()
             lastError = error.description
+            if error.code == .outOfMemory { return shed(for: request) }
             if !error.isRetriable {
                 log.error(
                     "Redis refused an append; it is tried again",
@@ -421,6 +428,7 @@ package final class Ingest: ReadinessHandler {
             }
             loop.schedule(resendTimer, after: .milliseconds(error.isRetriable ? 100 : 1000))
         case .success(let outcome):
+            endShedding()
             metrics.appendTime.record(.now - started)
             settle(outcome, slot, request)
         }

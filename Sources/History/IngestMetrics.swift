@@ -20,6 +20,9 @@ package final class IngestMetrics: Sendable {
     package let lag: Gauge
     package let heldBytes: Gauge
     package let holds: Counter
+    package let shedBatches: Counter
+    package let shedEvents: Counter
+    package let redisIsFull: Gauge
     package let appendTime: DurationHistogram
     private let registry: MetricsRegistry
 
@@ -59,6 +62,14 @@ package final class IngestMetrics: Sendable {
         holds = registry.counter(
             "rivulet_ingest_holds_total",
             "Times reading stopped because Redis, or this node's tail, did not keep up.")
+        shedBatches = registry.counter(
+            "rivulet_ingest_shed_batches_total",
+            "Window entries that a full Redis was made to let go, oldest first.")
+        shedEvents = registry.counter(
+            "rivulet_ingest_shed_events_total",
+            "Events in them; clients get these from Kafka.")
+        redisIsFull = gauges.gauge(
+            "rivulet_ingest_redis_full", "1 while Redis has no memory left for appends.")
         appendTime = gauges.histogram(
             "rivulet_ingest_append_seconds", "Time of one append, from sending to the answer.")
     }

@@ -14,6 +14,8 @@ package struct ChannelConfiguration: Sendable, Equatable {
     package var filters: [FilterConfiguration]
     /// What happens to slow connections of this channel; `nil` is what the limits say.
     package var slow: SlowConfiguration?
+    /// How much of its topics Redis keeps; `nil` is what the history section says.
+    package var retention: RetentionConfiguration?
 
     package init(
         name: String,
@@ -21,7 +23,8 @@ package struct ChannelConfiguration: Sendable, Equatable {
         topics: [String],
         event: EventNameRule,
         filters: [FilterConfiguration] = [],
-        slow: SlowConfiguration? = nil
+        slow: SlowConfiguration? = nil,
+        retention: RetentionConfiguration? = nil
     ) {
         self.name = name
         self.description = description
@@ -29,6 +32,50 @@ package struct ChannelConfiguration: Sendable, Equatable {
         self.event = event
         self.filters = filters
         self.slow = slow
+        self.retention = retention
+    }
+}
+
+/// How much of a channel's topics Redis keeps. What is `nil` is what the history section says.
+package struct RetentionConfiguration: Sendable, Equatable {
+    package var time: Duration?
+    /// Of each topic.
+    package var bytes: Int?
+    /// Of each topic.
+    package var events: Int?
+
+    package init(time: Duration? = nil, bytes: Int? = nil, events: Int? = nil) {
+        self.time = time
+        self.bytes = bytes
+        self.events = events
+    }
+}
+
+/// What is kept of one topic in Redis.
+package struct TopicRetention: Sendable, Equatable {
+    package var age: Duration
+    package var bytes: Int
+    package var events: Int
+}
+
+extension Configuration {
+    /// What is kept of the topics of which a channel says it: as much as any channel with that topic
+    /// asks for, those without a word of their own included.
+    package var topicRetention: [String: TopicRetention] {
+        var said: [String: TopicRetention] = [:]
+        for topic in Set(channels.filter { $0.retention != nil }.flatMap(\.topics)) {
+            let asked = channels.filter { $0.topics.contains(topic) }.map { channel in
+                TopicRetention(
+                    age: channel.retention?.time ?? history.windowAge,
+                    bytes: channel.retention?.bytes ?? history.windowBytes,
+                    events: channel.retention?.events ?? history.windowEvents)
+            }
+            said[topic] = TopicRetention(
+                age: asked.map(\.age).max() ?? history.windowAge,
+                bytes: asked.map(\.bytes).max() ?? history.windowBytes,
+                events: asked.map(\.events).max() ?? history.windowEvents)
+        }
+        return said
     }
 }
 

@@ -28,7 +28,8 @@ struct ChannelReader {
                     topics: topics(parts["topics"], "\(itemKey).topics"),
                     event: event(parts["event"], "\(itemKey).event"),
                     filters: filters(parts["filters"], "\(itemKey).filters"),
-                    slow: slow(parts["slow"], "\(itemKey).slow")))
+                    slow: slow(parts["slow"], "\(itemKey).slow"),
+                    retention: retention(parts["retention"], "\(itemKey).retention")))
         }
         return channels
     }
@@ -123,6 +124,22 @@ struct ChannelReader {
             slow.bytes = number
         }
         return slow
+    }
+
+    private mutating func retention(_ node: YAMLNode?, _ key: String) -> RetentionConfiguration? {
+        guard let node else { return nil }
+        let parts = mapping(node, key, ItemKeys.retention)
+        var retention = RetentionConfiguration()
+        if case .duration(let time) = value(parts, "time", key, ItemKeys.retentionTime) {
+            retention.time = time
+        }
+        if case .integer(let number) = value(parts, "bytes", key, ItemKeys.retentionBytes) {
+            retention.bytes = number
+        }
+        if case .integer(let number) = value(parts, "events", key, ItemKeys.retentionEvents) {
+            retention.events = number
+        }
+        return retention
     }
 
     /// A part that is a single value of some kind; `nil` where it is missing or refused.

@@ -128,6 +128,7 @@ extension Configuration {
             + itemTable("`event` as a mapping", ItemKeys.event)
             + itemTable("A filter", ItemKeys.filter) + [operations]
             + itemTable("`slow` as a mapping", ItemKeys.slow)
+            + itemTable("`retention` as a mapping", ItemKeys.retention)
     }
 
     private static func itemTable(_ title: String, _ keys: [ItemKey]) -> [String] {

@@ -211,6 +211,9 @@ extension Configuration {
         .duration(
             "history.window_age", \.history.windowAge, .seconds(1) ... .seconds(30 * 86_400),
             "How long Redis keeps the bytes of an event."),
+        .bytes(
+            "history.window_bytes", \.history.windowBytes, 16 << 20...1 << 40,
+            "Bytes of events per topic that Redis keeps; it needs about a tenth more to hold them."),
         .duration(
             "history.index_age", \.history.indexAge, .seconds(1) ... .seconds(365 * 86_400),
             "How long the way back to Kafka's records is kept; at least `history.window_age`."),
@@ -322,7 +325,28 @@ package enum ItemKeys {
             name: "slow", accepted: "a mapping of `policy`, `events` and `bytes`",
             defaultText: "what `limits.lag_*` says",
             reason: "What happens to its connections that were live and have fallen behind."),
+        ItemKey(
+            name: "retention", accepted: "a mapping of `time`, `bytes` and `events`",
+            defaultText: "what `history.window_*` says",
+            reason: "How much of its topics Redis keeps. A topic in several channels is kept as long "
+                + "as any of them asks for."),
     ]
+
+    package static let retention = [
+        ItemKey(
+            name: "time", accepted: retentionTime.accepted, defaultText: "history.window_age",
+            reason: "How long the bytes of an event are kept."),
+        ItemKey(
+            name: "bytes", accepted: retentionBytes.accepted, defaultText: "history.window_bytes",
+            reason: "Bytes of events per topic."),
+        ItemKey(
+            name: "events", accepted: retentionEvents.accepted,
+            defaultText: "history.window_events", reason: "Events per topic."),
+    ]
+
+    static let retentionTime = ValueKind.duration(.seconds(1) ... .seconds(30 * 86_400))
+    static let retentionBytes = ValueKind.bytes(16 << 20...1 << 40)
+    static let retentionEvents = ValueKind.integer(1000...100_000_000)
 
     package static let slow = [
         ItemKey(

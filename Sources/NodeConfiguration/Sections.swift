@@ -175,6 +175,7 @@ package struct HistorySection: Sendable, Equatable {
     /// Events per topic whose bytes Redis keeps.
     package var windowEvents = 500_000
     package var windowAge: Duration = .seconds(3600)
+    package var windowBytes = 256 << 20
     /// How long the way back to Kafka's records is kept; at least ``windowAge``.
     package var indexAge: Duration = .seconds(7 * 86_400)
     /// Batches per topic whose place in Kafka is kept.

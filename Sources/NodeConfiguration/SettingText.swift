@@ -50,7 +50,7 @@ enum SettingText {
             text.append("    topics: [\(topics)]")
             text += lines(channel.event)
             text += lines(channel.filters)
-            return text + lines(channel.slow)
+            return text + lines(channel.slow) + lines(channel.retention)
         }
     }
 
@@ -60,6 +60,16 @@ enum SettingText {
         return [
             "    slow: {policy: \(slow.policy.rawValue), events: \(slow.events), bytes: \(bytes)}"
         ]
+    }
+
+    private static func lines(_ retention: RetentionConfiguration?) -> [String] {
+        guard let retention else { return [] }
+        let parts = [
+            retention.time.map { "time: \($0.configurationText)" },
+            retention.bytes.map { "bytes: \(ByteSize.text($0))" },
+            retention.events.map { "events: \($0)" },
+        ].compactMap(\.self)
+        return ["    retention: {\(parts.joined(separator: ", "))}"]
     }
 
     /// The items of `patterns`, indented by two.

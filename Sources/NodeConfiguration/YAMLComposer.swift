@@ -255,7 +255,7 @@ enum KeyPathText {
         }
         let items =
             ItemKeys.channel + ItemKeys.pattern + ItemKeys.event + ItemKeys.filter
-            + ItemKeys.slow
+            + ItemKeys.slow + ItemKeys.retention
         return Set(keys + items.map(\.name))
     }()
 }

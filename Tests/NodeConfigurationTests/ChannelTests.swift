@@ -7,6 +7,50 @@ import Testing
 
 @Suite("Channels and patterns")
 struct ChannelTests {
+    @Test("a topic is kept as long as any of its channels asks for")
+    func retention() throws {
+        let configuration = try load(
+            """
+            history: {window_events: 5000, window_age: 10m, window_bytes: 32MiB}
+            channels:
+              - name: short
+                topics: [a, b]
+                retention: {time: 30s, events: 1000}
+              - name: long
+                topics: [b]
+                retention: {time: 1h, bytes: 64MiB}
+              - {name: plain, topics: [c]}
+            """)
+        #expect(
+            configuration.channels[0].retention
+                == RetentionConfiguration(time: .seconds(30), events: 1000))
+        #expect(configuration.channels[2].retention == nil)
+        #expect(
+            configuration.topicRetention == [
+                "a": TopicRetention(age: .seconds(30), bytes: 32 << 20, events: 1000),
+                "b": TopicRetention(age: .seconds(3600), bytes: 64 << 20, events: 5000),
+            ])
+    }
+
+    @Test("a channel that says nothing of a topic asks for what all topics get")
+    func retentionBeside() throws {
+        let configuration = try load(
+            """
+            channels:
+              - {name: short, topics: [a], retention: {time: 30s}}
+              - {name: plain, topics: [a]}
+            """)
+        #expect(configuration.topicRetention["a"]?.age == configuration.history.windowAge)
+    }
+
+    @Test(
+        "what cannot be kept is refused with its place",
+        arguments: ["time: 0s", "bytes: 1KiB", "events: 10", "time: long", "days: 3"])
+    func retentionRefused(part: String) {
+        let text = "channels:\n  - {name: a, topics: [a], retention: {\(part)}}\n"
+        #expect(refusals(text).contains { $0.contains("channels[0].retention") })
+    }
+
     @Test("a channel is read with all that it can have")
     func complete() throws {
         let configuration = try load(

@@ -7,8 +7,8 @@ import RedisClient
 
 /// One entry of an index stream: where in Kafka the events of one batch lie.
 ///
-/// `p` partition, `o` first offset, `c` count; and `x`, the offsets as LEB128 differences, where
-/// they are not consecutive, or `l` where the entry is about records that are lost.
+/// `p` partition, `o` first offset, `c` count, `b` bytes in the window; and `x`, the offsets as LEB128
+/// differences, where they are not consecutive, or `l` where the entry is about records that are lost.
 struct IndexEntry: Sendable, Equatable {
     let lastID: EventID
     /// The place of the topic among those of the question.
@@ -45,11 +45,15 @@ struct IndexEntry: Sendable, Equatable {
         else { return nil }
         var sparse: [UInt8] = []
         var loss: HistoryLoss?
-        if fields[6].equals("x") {
-            sparse = unsafe fields[7].bytes.withUnsafeBufferPointer { unsafe Array($0) }
-        } else if fields[6].equals("l") {
-            guard let read = fields[7].text.flatMap({ HistoryLoss($0) }) else { return nil }
-            loss = read
+        for place in stride(from: 6, to: fields.count - 1, by: 2) {
+            if fields[place].equals("x") {
+                sparse = unsafe fields[place + 1].bytes.withUnsafeBufferPointer { unsafe Array($0) }
+            } else if fields[place].equals("l") {
+                guard let read = fields[place + 1].text.flatMap({ HistoryLoss($0) }) else {
+                    return nil
+                }
+                loss = read
+            }
         }
         self.init(
             lastID: id, topic: topic, partition: partition, base: base, count: count,
