@@ -335,7 +335,9 @@ daemonize no
 dir "$run_dir/redis"
 save ""
 appendonly $(choose "$REDIS_AOF" yes no)
-# History that is evicted is lost; an append that is refused is tried again.
+# History that is evicted is lost. A Redis that is full refuses, and is made to let go of the oldest
+# of its window.
+maxmemory 1gb
 maxmemory-policy noeviction
 CONF
 }

@@ -409,10 +409,11 @@ package final class BrokerNode {
                     context.status.partitions = partitions
                     cluster?.loop.post { cluster?.value.renewSoon() }
                 }
-                connection.onStateChange = { [weak ingest, weak orphans] state in
+                connection.onStateChange = { [weak ingest, weak orphans, weak connection] state in
                     guard state == .ready else { return }
                     ingest?.redisIsReady()
                     orphans?.redisIsReady()
+                    if let connection { Self.checkMemory(connection, context, log) }
                 }
                 connection.start()
                 ingest.start()
@@ -426,6 +427,20 @@ package final class BrokerNode {
                         connection: connection, ingest: ingest, orphans: orphans,
                         telemetry: telemetry, canary: canary, producer: keeper), on: loop)
             } catch { throw BrokerNodeError(detail: error.description) }
+        }
+    }
+
+    /// Asks the server that was just connected to what it does when its memory is used up.
+    private static func checkMemory(
+        _ connection: RedisConnection, _ context: NodeContext, _ log: Logger
+    ) {
+        connection.send(RedisCommand("INFO").add("memory")) { result in
+            guard case .success(let reply) = result, let text = reply.text,
+                let memory = RedisMemory(info: text)
+            else { return log.notice("Redis does not tell how much memory it may take") }
+            context.status.redisDanger = memory.danger
+            if let danger = memory.danger { log.error(danger) }
+            if let hint = memory.hint { log.notice(hint) }
         }
     }
 

@@ -24,6 +24,7 @@ package final class NodeStatus: Sendable {
     private struct Values {
         var phase = Phase.starting
         var redisIsReady = false
+        var redisDanger: String?
         var isFollowing = false
         var ingestError: String?
         var partitions: [TopicPartition] = []
@@ -59,6 +60,12 @@ package final class NodeStatus: Sendable {
     package var redisIsReady: Bool {
         get { values.withLock { $0.redisIsReady } }
         set { values.withLock { $0.redisIsReady = newValue } }
+    }
+
+    /// What in the settings of Redis endangers history.
+    package var redisDanger: String? {
+        get { values.withLock { $0.redisDanger } }
+        set { values.withLock { $0.redisDanger = newValue } }
     }
 
     /// True while the tail's reads are answered.
@@ -102,6 +109,7 @@ package final class NodeStatus: Sendable {
         var facts = Readiness.Facts(redis: redis.status(), kafka: kafka.status())
         facts.phase = values.phase
         facts.redisIsReady = values.redisIsReady
+        facts.redisDanger = values.redisDanger
         facts.isFollowing = values.isFollowing
         facts.components = supervisor.statuses
         facts.canary = values.canary

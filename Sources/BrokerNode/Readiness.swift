@@ -40,6 +40,8 @@ package struct Readiness: Sendable, Equatable {
         package var kafka: Dependency.Status
         /// True while every connection to Redis can be used.
         package var redisIsReady = true
+        /// What in its settings endangers history.
+        package var redisDanger: String?
         /// True while the tail's reads are answered.
         package var isFollowing = true
         package var components: [ComponentStatus] = []
@@ -81,6 +83,7 @@ package struct Readiness: Sendable, Equatable {
                 degraded.append("\(dependency.name) does not answer")
             }
         }
+        if let danger = facts.redisDanger { degraded.append("redis: \(danger)") }
         if !facts.redisIsReady, facts.redis.isWell { degraded.append("connecting to Redis") }
         if !facts.isFollowing { degraded.append("the tail's reads are not answered") }
         switch facts.phase {

@@ -213,7 +213,7 @@ extension Configuration {
             "How long Redis keeps the bytes of an event."),
         .bytes(
             "history.window_bytes", \.history.windowBytes, 16 << 20...1 << 40,
-            "Bytes of events per topic that Redis keeps; it needs about a tenth more to hold them."),
+            "Bytes of events per topic that Redis keeps; it needs somewhat more to hold them."),
         .duration(
             "history.index_age", \.history.indexAge, .seconds(1) ... .seconds(365 * 86_400),
             "How long the way back to Kafka's records is kept; at least `history.window_age`."),
@@ -328,7 +328,8 @@ package enum ItemKeys {
         ItemKey(
             name: "retention", accepted: "a mapping of `time`, `bytes` and `events`",
             defaultText: "what `history.window_*` says",
-            reason: "How much of its topics Redis keeps. A topic in several channels is kept as long "
+            reason:
+                "How much of its topics Redis keeps. A topic in several channels is kept as long "
                 + "as any of them asks for."),
     ]
 

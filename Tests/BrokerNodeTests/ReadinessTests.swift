@@ -32,11 +32,13 @@ struct ReadinessTests {
         facts.canary = .stale
         facts.isFollowing = false
         facts.redisIsReady = false
+        facts.redisDanger = "it evicts"
         let readiness = Readiness(facts)
         #expect(readiness.word == .degraded)
         #expect(readiness.isReady)
+        #expect(readiness.reasons.contains("redis: it evicts"))
         #expect(readiness.reasons.contains("redis: nobody listens"))
-        #expect(readiness.reasons.count == 4, "\(readiness.reasons)")
+        #expect(readiness.reasons.count == 5, "\(readiness.reasons)")
     }
 
     @Test("what only this node has takes it out: a component that has failed, a leg that is stale")

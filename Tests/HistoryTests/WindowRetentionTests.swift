@@ -156,4 +156,26 @@ struct WindowRetentionTests {
         let kept = try scene.link.window("a", scene.keys).map(\.lastID)
         #expect(kept == index.map(\.lastID).suffix(kept.count))
     }
+
+    @Test("what Redis says of its memory is read, and what is dangerous is named")
+    func memory() throws {
+        let text = try link.send(RedisCommand("INFO").add("memory")).text
+        let memory = try #require(RedisMemory(info: text))
+        #expect(memory == RedisMemory(limit: 0, policy: "noeviction"))
+        #expect(memory.danger == nil && memory.hint != nil)
+        _ = try link.send(RedisCommand("CONFIG").add("SET").add("maxmemory").add("64mb"))
+        _ = try link.send(
+            RedisCommand("CONFIG").add("SET").add("maxmemory-policy").add("allkeys-lru"))
+        let later = try link.send(RedisCommand("INFO").add("memory")).text
+        let evicting = try #require(RedisMemory(info: later))
+        #expect(evicting == RedisMemory(limit: 64 << 20, policy: "allkeys-lru"))
+        #expect(evicting.danger?.contains("allkeys-lru") == true && evicting.hint == nil)
+    }
+
+    @Test(
+        "what is no answer about memory is none",
+        arguments: [
+            "", "maxmemory:12", "maxmemory_policy:noeviction", "maxmemory:-1\r\nmaxmemory_policy:x",
+        ])
+    func notMemory(text: String) { #expect(RedisMemory(info: text) == nil) }
 }
