@@ -267,7 +267,8 @@ package final class HistoryAppender {
         _ completion: @escaping (Result<Bool, RedisError>) -> Void
     ) {
         var command = RedisCommand(
-            script: HistoryScripts.forgetHighWater, keys: [keys.highWater(topic)])
+            script: HistoryScripts.forgetHighWater,
+            keys: [keys.highWater(topic), keys.sequence, keys.floor(topic)])
         command.append(partition)
         command.append(seen)
         connection.send(command) { result in

@@ -14,7 +14,7 @@
 /// | `{prefix}:news` | stream | topics in the order in which they first got history |
 /// | `{prefix}:window:TOPIC` | stream | the events' bytes, one entry a batch; short retention |
 /// | `{prefix}:index:TOPIC` | stream | where each batch lies in Kafka; long retention |
-/// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` and `bytes` in it; `index`, the newest batch the index let go |
+/// | `{prefix}:floor:TOPIC` | hash | `id` of the newest batch the window let go, `events` and `bytes` in it; `index`, the newest batch the index let go; `anew:P`, the newest ID when partition P was made anew |
 /// | `{prefix}:hw:TOPIC` | hash | partition -> high-water offset |
 ///
 /// Entries carry the ID of their last event and these fields, in this order, because the scripts

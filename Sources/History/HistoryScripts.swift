@@ -189,8 +189,8 @@ package enum HistoryScripts {
 
     /// One page after a cursor: for each topic the floor where it lies after the cursor, whether
     /// more entries follow, the entries, and what kind they are: 0 of the window, 1 of the index;
-    /// then the newest entry of the index that it let go, and the entry of the index at or before
-    /// the cursor.
+    /// then the newest entry of the index that it let go, the entry of the index at or before
+    /// the cursor, and, of an index, the partitions that were made anew with the IDs at that time.
     ///
     /// A topic whose floor lies after the cursor is served from its index, up to the floor; where
     /// the first of those parts ends, the page ends. The others are served from their window. The
@@ -240,7 +240,16 @@ package enum HistoryScripts {
                 if not stopms or lms < stopms or (lms == stopms and ln < stopn) then
                   stop, stopms, stopn = last, lms, ln
                 end
-                parts[key] = {floor, more, entries, 1, indexfloor}
+                -- Partitions that were made anew, and when.
+                local anew, fields = {}, redis.call('HGETALL', KEYS[key + 1])
+                for place = 1, #fields, 2 do
+                  local partition = string.match(fields[place], '^anew:(%d+)$')
+                  if partition then
+                    anew[#anew + 1] = partition
+                    anew[#anew + 1] = fields[place + 1]
+                  end
+                end
+                parts[key] = {floor, more, entries, 1, indexfloor, '', anew}
               end
             end
             for key = 2, #KEYS - 1, 3 do
@@ -273,13 +282,17 @@ package enum HistoryScripts {
             """)
 
     /// Forgets a high-water offset, if it is still the one the caller saw: the topic was deleted
-    /// and made again. Replies 1 where there is none afterwards, 0 where there is another one.
+    /// and made again. What the index has of the partition up to here speaks of records that are
+    /// gone, and of offsets that others have now; the floor remembers that. Replies 1 where there is
+    /// no mark afterwards, 0 where there is another one.
     package static let forgetHighWater = RedisScript(
         name: "forget-high-water",
         body: """
             local mark = redis.call('HGET', KEYS[1], ARGV[1])
             if not mark then return 1 end
             if mark ~= ARGV[2] then return 0 end
+            local seq = redis.call('HMGET', KEYS[2], 'ms', 'n')
+            redis.call('HSET', KEYS[3], 'anew:' .. ARGV[1], (seq[1] or '0') .. '-' .. (seq[2] or '0'))
             return redis.call('HDEL', KEYS[1], ARGV[1])
             """)
 }

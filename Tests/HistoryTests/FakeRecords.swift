@@ -30,6 +30,11 @@ final class FakeKafka: Sendable {
         }
     }
 
+    /// The topic was deleted and made again.
+    func forget(_ partition: TopicPartition) {
+        state.withLock { $0.records[partition] = [:] }
+    }
+
     func compact(_ topic: String, _ partition: Int32, _ offset: Int64) {
         state.withLock { $0.records[TopicPartition(topic, partition)]?[offset] = nil }
     }

@@ -97,6 +97,49 @@ struct KafkaReplayTests {
         for reason in GapNotice.Reason.allCases { #expect(bench.gaps.count(reason) == 0) }
     }
 
+    /// Goal: records of a topic that was made anew are never given out under the IDs of those that
+    /// had their offsets before. Method: one of three partitions is filled, forgotten, and filled
+    /// again with other records at the same offsets.
+    @Test("what a topic held before it was made anew is a gap, and never other records")
+    func madeAnew() throws {
+        var random = SplitMix(seed: 14)
+        let before = try fill(&random, batches: 60, of: ["a"], partitions: 2)
+        let mark = try #require(link.highWater("a", 0, keys).flatMap { Int64($0) })
+        let forgotten = try link.with(keys) { appender, completion in
+            appender.forgetHighWater(of: "a", partition: 0, seen: mark, completion)
+        }.wait().get()
+        #expect(forgotten)
+        let since = try #require(before.last?.lastID)
+        kafka.forget(TopicPartition("a", 0))
+        var after: [StoredBatch] = []
+        for round: Int64 in 0..<60 {
+            // Others than those before, at the same offsets.
+            let batch = request("a", 0, (round * 3)..<(round * 3 + 3), padding: 50)
+            try kafka.keep(batch)
+            guard case .appended(let ms, let n) = try link.append(batch, keys, Self.small) else {
+                Issue.record("round \(round) was not appended")
+                continue
+            }
+            after.append(
+                StoredBatch(
+                    topic: "a", partition: 0, lastID: EventID(milliseconds: ms, sequence: n),
+                    events: try batch.events))
+        }
+        let tip = try #require(after.last?.lastID)
+        #expect(try floor("a") > since)
+        let bench = try ReplayBench(server, keys, pageBytes: 1 << 20, kafka: kafka)
+        let left = try bench.directory.subscription("left")
+        let read = try bench.readAll(left, after: .zero, to: tip).received.filter { !$0.isGap }
+        let kept = before.filter { $0.partition == 1 } + after
+        #expect(read == kept.flatMap(\.received))
+        #expect(bench.gaps.count(.kafkaLost) > 0)
+        for cursor in [before[20].lastID, since, after[5].lastID] {
+            let read = try bench.readAll(left, after: cursor, to: tip).received
+            #expect(
+                read.filter { !$0.isGap } == kept.flatMap(\.received).filter { $0.id > cursor })
+        }
+    }
+
     @Test("readers that begin anywhere come to share their pages")
     func shared() throws {
         var random = SplitMix(seed: 12)

@@ -19,6 +19,12 @@ struct IndexEntry: Sendable, Equatable {
     /// Empty where the offsets are consecutive.
     let sparse: [UInt8]
     let loss: HistoryLoss?
+    /// True where the partition was made anew since: its records are gone, and others have their
+    /// offsets.
+    var isOfEarlierTopic = false
+
+    /// True where Kafka is to be asked for the records.
+    var isInKafka: Bool { loss == nil && !isOfEarlierTopic }
 
     init(
         lastID: EventID, topic: Int, partition: Int32, base: Int64, count: Int,

@@ -100,6 +100,11 @@ final class KafkaPageBuilder {
         let firstRow =
             entry.place(beforeRow: 0) >= cursor
             ? 0 : Int(min(UInt64(entry.count), cursor.sequence - entry.firstSequence + 1))
+        if entry.isOfEarlierTopic {
+            lose(
+                entry, row: entry.count - 1, events: entry.count - firstRow, .kafkaLost, &progress)
+            return nil
+        }
         progress.run = BatchEncoding(base: offsets[min(firstRow, entry.count - 1)])
         progress.runRow = firstRow
         for row in firstRow..<entry.count {

@@ -65,8 +65,16 @@ struct PageAnswer {
             topic: topic, entries: [], hasMore: part[1].integer == 1,
             floor: (try? EventID.parse(part[0].bytes)) ?? .zero,
             indexFloor: (try? EventID.parse(part[4].bytes)) ?? .zero)
+        var anew: [Int32: EventID] = [:]
+        for place in stride(from: 0, to: part[6].count - 1, by: 2) {
+            guard let partition = part[6][place].text.flatMap({ Int32($0) }) else { continue }
+            anew[partition] = try? EventID.parse(part[6][place + 1].bytes)
+        }
         for place in 0..<part[2].count {
-            if let entry = IndexEntry(part[2][place], topic: topic) {
+            if var entry = IndexEntry(part[2][place], topic: topic) {
+                if let since = anew[entry.partition] {
+                    entry.isOfEarlierTopic = entry.lastID <= since
+                }
                 read.entries.append(entry)
             } else if let id = try? EventID.parse(part[2][place][0].bytes) {
                 read.damaged.append(id)

@@ -55,7 +55,7 @@ struct ReplayPlan: Sendable {
     func positions() -> [(topic: Int, partition: Int32, offset: Int64)] {
         var seen: [Place: Int] = [:]
         var positions: [(topic: Int, partition: Int32, offset: Int64)] = []
-        for entry in entries where entry.loss == nil {
+        for entry in entries where entry.isInKafka {
             let place = Place(topic: entry.topic, partition: entry.partition)
             if let index = seen[place] {
                 positions[index].offset = min(positions[index].offset, entry.base)
