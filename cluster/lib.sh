@@ -288,7 +288,8 @@ end_cluster() {
     for ((number = 1; number <= NODES; number++)); do nodes+=("node-$number"); done
     end_parts 5 feed
     end_parts 5 haproxy
-    end_parts 15 "${nodes[@]}"
+    # They drain: notice, window, and what sockets take (docs/operating/cluster.md).
+    end_parts 40 "${nodes[@]}"
     end_parts 5 kafka
     end_parts 10 redis
     rm -f -- "$run_dir/kafka.bootstrap" "$run_dir/kafka.sock" "$settings_file"
@@ -321,6 +322,8 @@ YAML
 YAML
     fi
     cat <<YAML
+cluster:
+  relevel: true
 telemetry:
   enabled: $(choose "$FEED" true false)
 YAML
@@ -390,6 +393,41 @@ start_haproxy() {
 
 start_feed() {
     start_part feed rivulet "$BINARY" feed --bootstrap-servers "$(<"$run_dir/kafka.bootstrap")"
+}
+
+# drain_node N: has a node send its clients away and end, and shows how far it is.
+drain_node() {
+    local name=node-$1 port limit=90 began=$SECONDS code left
+    port=$(node_port "$1")
+    code=$(curl -s -o /dev/null -m 5 -w '%{http_code}' -X POST \
+        "http://127.0.0.1:$port/admin/drain" 2>/dev/null || true)
+    [[ $code == 202 ]] || fail "$name answers POST /admin/drain with ${code:-nothing}"
+    while is_alive "$name"; do
+        if ((SECONDS - began >= limit)); then
+            fail "$name still drains after $limit s; cluster/node kill $1 ends it"
+        fi
+        left=$(curl -s -m 1 "http://127.0.0.1:$port/cluster" 2>/dev/null \
+            | jq -r --arg id "$name" '.nodes[] | select(.id == $id) | .drain
+                | "\(.phase), \(.clients_left) clients left"' 2>/dev/null || true)
+        progress "$name drains: ${left:-waiting} ($((SECONDS - began)) s)"
+        sleep 0.2
+    done
+    end_progress
+    forget_part "$name"
+    say "$name has drained and ended ($((SECONDS - began)) s)"
+}
+
+# bring_up_node N: starts it and waits until it is ready.
+bring_up_node() {
+    local name=node-$1
+    say "$(node_port "$1") $name" | ports_are_free || exit 1
+    ulimit -n "$(ulimit -Hn)"
+    start_node "$1"
+    wait_for_part "$name" 60 node_is_ready "$1" || {
+        end_parts 5 "$name"
+        exit 1
+    }
+    say "$name is ready (PID $(live_pid "$name"))"
 }
 
 # --- how each part is ---

@@ -288,6 +288,48 @@ package final class Hub: EndOfTurnWork {
         return count
     }
 
+    /// Why a connection is ended whose client is to come back at once elsewhere.
+    package enum Departure: Sendable {
+        /// The node is about to stop.
+        case drain
+        /// Another node has room; only who can be told so goes.
+        case move
+    }
+
+    /// Ends up to `count` connections with a `retry:`. Those who share a socket are left to it.
+    ///
+    /// - Returns: How many it were.
+    package func sendAway(_ count: Int, because departure: Departure) -> Int {
+        var chosen: [Subscriber] = []
+        var inTheMiddle: [Subscriber] = []
+        subscribers.forEach { _, subscriber in
+            guard chosen.count < count, subscriber.subscriptionClass.isWholeConnection else {
+                return
+            }
+            // In the middle of an event nothing can be put in; the client resumes by its ID.
+            if subscriber.sentBytes == 0, subscriber.preamble.isEmpty {
+                chosen.append(subscriber)
+            } else if inTheMiddle.count < count {
+                inTheMiddle.append(subscriber)
+            }
+        }
+        for subscriber in chosen {
+            let retry = departure == .drain ? retryMilliseconds() : moveMilliseconds()
+            subscriber.preamble = subscriber.subscriptionClass.own(Array("retry: \(retry)\n".utf8))
+            _ = flushPreamble(subscriber)
+            finish(subscriber)
+        }
+        guard departure == .drain else { return chosen.count }
+        let rest = inTheMiddle.prefix(count - chosen.count)
+        for subscriber in rest { finish(subscriber) }
+        return chosen.count + rest.count
+    }
+
+    /// Subscribers that are a connection of their own.
+    package var wholeConnectionCount: Int {
+        classes.values.reduce(0) { $0 + ($1.isWholeConnection ? $1.members.count : 0) }
+    }
+
     /// Ends a connection that its client may come back from.
     func finish(_ subscriber: Subscriber) {
         // Who shares its connection may have gone with another of it.
@@ -519,8 +561,18 @@ package final class Hub: EndOfTurnWork {
     /// seconds more than a handful would.
     package func retryMilliseconds() -> Int {
         let base = max(1, Int(settings.retry.wholeMilliseconds))
-        let spread = base / 2 + min(30_000, subscribers.count)
+        let spread = base / 2 + min(Self.retrySpreadMax, subscribers.count)
+        return base / 2 + nextJitter(through: spread)
+    }
+
+    /// What ``retryMilliseconds()`` adds for the number of connections at most.
+    package static let retrySpreadMax = 30_000
+
+    /// After how long a client comes back that is asked to move: few are at a time, so at once.
+    package func moveMilliseconds() -> Int { 50 + nextJitter(through: 200) }
+
+    private func nextJitter(through most: Int) -> Int {
         jitter = jitter &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        return base / 2 + Int(jitter >> 33) % (spread + 1)
+        return Int(jitter >> 33) % (most + 1)
     }
 }

@@ -135,11 +135,17 @@ package final class WebSocketSession {
         around.metrics.open.add(-1)
     }
 
-    /// Sends the client away: the node is about to stop.
-    package func drain() {
+    /// True until either side has begun to close.
+    package var isOpen: Bool { phase == .open }
+
+    /// Sends the client away: the node is about to stop, or another has room.
+    ///
+    /// - Parameter milliseconds: After how long it is to come back; `nil` spreads clients out as a
+    ///   lost node does.
+    package func drain(after milliseconds: Int? = nil) {
         guard phase == .open else { return }
-        say(retryMessage())
-        close(.serviceRestart, "this node stops; come back and resume")
+        say(retryMessage(milliseconds))
+        close(.serviceRestart, "come back and resume; this node stops or another has room")
     }
 
     /// The hub ends a subscription: all of them, or one whose client reads too slowly.
@@ -346,11 +352,11 @@ package final class WebSocketSession {
 
     // MARK: - Sending
 
-    private func retryMessage() -> [UInt8] {
+    private func retryMessage(_ milliseconds: Int? = nil) -> [UInt8] {
         var json = JSONText()
         json.object {
             $0.field("type", "retry")
-            $0.field("after_ms", around.hub.retryMilliseconds())
+            $0.field("after_ms", milliseconds ?? around.hub.retryMilliseconds())
         }
         return WebSocketFrame.text(json.bytes)
     }

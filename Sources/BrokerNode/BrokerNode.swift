@@ -314,8 +314,10 @@ package final class BrokerNode {
         let context = context
         let loop = clusterLoop
         let address = advertisedAddress
+        let shards = shards
         cluster = try Self.furnish(loop) { () throws(BrokerNodeError) in
-            let cluster = NodeCluster(loop: loop, context: context, redis: redis, address: address)
+            let cluster = NodeCluster(
+                loop: loop, context: context, redis: redis, address: address, shards: shards)
             cluster.start()
             return LoopBound(cluster, on: loop)
         }
@@ -457,41 +459,20 @@ package final class BrokerNode {
 
     // MARK: - Stop
 
-    /// Stops admitting, sends every client away with a `retry:`, leaves the consumer group, and
-    /// returns when all of it is done, or the configured deadline is over.
+    /// Has `body` called, on some thread, where a request asks for ``stop()``: once at most.
+    package func whenAskedToStop(_ body: @escaping @Sendable () -> Void) {
+        context.stopRequest.withLock { $0 = body }
+    }
+
+    /// Drains and ends: says that the node stops, hands its partitions over, sends the clients away
+    /// over the configured time, leaves the cluster, and returns when all of it is done.
     package func stop() {
-        let limit = context.configuration.server.drain
-        let deadline = MonotonicTime.now + limit
-        context.status.enter(.draining)
+        _ = context.status.beginDraining()
         keeper?.stop()
-        log.notice("draining", LogField("clients", context.subscriberCount))
-        if let cluster { clusterLoop.post { cluster.value.renewSoon() } }
-        for shard in shards { shard.loop.post { shard.value.stopAccepting() } }
-        var sent = 0
-        for shard in shards { sent += shard.loop.answer { shard.value.drain() } ?? 0 }
-        var producer: KafkaProducer?
-        // Partitions next: until they are handed over nobody reads them.
-        if let ingestParts {
-            let left = max(.seconds(1), deadline - .now)
-            producer = ingestLoop.answer {
-                ingestParts.value.telemetry?.stop()
-                ingestParts.value.canary?.stop()
-                let producer = ingestParts.value.producer.stop()
-                ingestParts.value.orphans.stop(within: .seconds(1))
-                ingestParts.value.ingest.stop(within: min(left, .seconds(5)))
-                ingestParts.value.connection.stop()
-                return producer
-            }
-        }
-        // Handed over: from here on this node's end is nobody's loss.
-        if let cluster { clusterLoop.post { cluster.value.leave() } }
-        while MonotonicTime.now < deadline {
-            var open = 0
-            for shard in shards { open += shard.loop.answer { shard.value.connectionCount } ?? 0 }
-            if open == 0 { break }
-            // The peers have to read what was sent; there is nothing to wait on but time.
-            usleep(20_000)
-        }
+        let drain = NodeDrain(context: context, shards: shards, cluster: cluster)
+        var handOver = HandOver(ingestParts, within: .seconds(5))
+        drain.run { handOver.proceed() }
+        leaveCluster()
         for shard in shards { shard.loop.answer { shard.value.stop() } }
         if let tailParts {
             tailLoop.answer {
@@ -501,13 +482,79 @@ package final class BrokerNode {
             }
         }
         if let cluster { clusterLoop.answer { cluster.value.stop() } }
-        _ = producer?.close(within: .seconds(2))
+        _ = handOver.producer?.close(within: .seconds(2))
         for loop in serving + [ingestLoop, tailLoop, clusterLoop] {
             loop.stop()
             if !loop.join(within: .seconds(2)) {
                 log.warning("a loop did not end in time", LogField("loop", loop.name))
             }
         }
-        log.notice("stopped", LogField("clients", sent))
+        log.notice("stopped", LogField("clients", drain.sentAway))
+    }
+
+    /// Handed over and without clients: from here on this node's end is nobody's loss.
+    private func leaveCluster() {
+        guard let cluster else { return }
+        let hasLeft = Lock(false)
+        clusterLoop.post { cluster.value.leave { hasLeft.withLock { $0 = true } } }
+        let deadline = MonotonicTime.now + .seconds(1)
+        while !hasLeft.withLock({ $0 }), MonotonicTime.now < deadline { usleep(5000) }
+    }
+
+    /// Gives the partitions back, in steps, so that whoever waits for it can do something else.
+    private struct HandOver {
+        private enum Step { case reading, appending, leaving, done }
+
+        private let parts: LoopBound<IngestParts>?
+        private let began = MonotonicTime.now
+        private let limit: Duration
+        private let result = Lock<(isDone: Bool, producer: KafkaProducer?)>((false, nil))
+        private var step = Step.reading
+
+        /// What was taken from Kafka is appended within this at most; the next reader reads the
+        /// rest again.
+        private static let appendsWithin: Duration = .seconds(2)
+
+        init(_ parts: LoopBound<IngestParts>?, within limit: Duration) {
+            self.parts = parts
+            self.limit = limit
+            if parts == nil { step = .done }
+        }
+
+        /// What published for the node; the caller closes it.
+        var producer: KafkaProducer? { result.withLock { $0.producer } }
+
+        /// Goes on. True once the group has been left.
+        mutating func proceed() -> Bool {
+            guard let parts else { return true }
+            switch step {
+            case .reading:
+                parts.loop.post {
+                    parts.value.telemetry?.stop()
+                    parts.value.canary?.stop()
+                    parts.value.ingest.stopReading()
+                    parts.value.orphans.stopReading()
+                }
+                step = .appending
+            case .appending:
+                let isAppended = parts.loop.answer {
+                    parts.value.ingest.isAppended && parts.value.orphans.isAppended
+                }
+                let elapsed = MonotonicTime.now - began
+                guard isAppended ?? true || elapsed > Self.appendsWithin else { break }
+                let left = max(.seconds(1), limit - elapsed)
+                parts.loop.post { [result] in
+                    let producer = parts.value.producer.stop()
+                    parts.value.orphans.stop(within: .seconds(1))
+                    parts.value.ingest.stop(within: left)
+                    parts.value.connection.stop()
+                    result.withLock { $0 = (true, producer) }
+                }
+                step = .leaving
+            case .leaving: if result.withLock({ $0.isDone }) { step = .done }
+            case .done: break
+            }
+            return step == .done
+        }
     }
 }

@@ -51,12 +51,24 @@ enum ClusterPage {
                     if let age = report.canaryAge {
                         text.field("canary_age_ms", Int(age.wholeMilliseconds))
                     }
+                    if let progress = report.drain { drain(&text, progress) }
                     states(&text, "breakers", report.breakers)
                     states(&text, "components", report.components)
                     reads(&text, "partitions", report.partitions)
                     reads(&text, "orphans", report.orphans)
                 }
             }
+        }
+    }
+
+    private static func drain(_ text: inout JSONText, _ progress: DrainProgress) {
+        text.object("drain") { text in
+            text.field("phase", progress.phase.rawValue)
+            text.field("clients_left", progress.left)
+            text.field("clients_sent_away", progress.sentAway)
+            text.field("until", WallClock.text(milliseconds: progress.until))
+            text.field("others", progress.others)
+            text.field("held_back", progress.isHeldBack)
         }
     }
 

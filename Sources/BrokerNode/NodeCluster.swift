@@ -27,8 +27,16 @@ final class NodeCluster {
     private lazy var member = makeMember()
     private lazy var canary = context.canary.map { CanaryJudge(context: context, ledger: $0) }
 
-    init(loop: EventLoop, context: NodeContext, redis: RedisSettings, address: String) {
+    private let mover: ClientMover?
+
+    init(
+        loop: EventLoop, context: NodeContext, redis: RedisSettings, address: String,
+        shards: [LoopBound<NodeShard>]
+    ) {
         self.loop = loop
+        mover =
+            context.configuration.cluster.relevel
+            ? ClientMover(context: context, shards: shards) : nil
         self.context = context
         self.address = address
         let section = context.configuration.cluster
@@ -55,6 +63,7 @@ final class NodeCluster {
             onView: { [weak self] view in
                 context.status.cluster = view
                 self?.canary?.take(view)
+                self?.mover?.take(view)
                 self?.planOrphans(view)
             })
     }
@@ -82,7 +91,8 @@ final class NodeCluster {
 
     func renewSoon() { member.renewSoon() }
 
-    func leave() { member.leave {} }
+    /// Gives the lease back; `done` is called once that is answered.
+    func leave(_ done: @escaping () -> Void) { member.leave(done) }
 
     func stop() {
         canary?.stop()
@@ -117,6 +127,7 @@ final class NodeCluster {
                 ingestRate: rates.ingest, deliveryRate: rates.delivery,
                 partitions: context.status.partitions, orphans: context.status.orphans)
             report.canaryAge = context.canary?.age()
+            report.drain = context.status.drain
             for status in [context.redisDependency.status(), context.kafka.dependency.status()]
             where status.breaker != .closed {
                 report.breakers[status.name] = status.breaker.rawValue

@@ -44,6 +44,10 @@ final class NodeContext: Sendable {
     let supervisor: Supervisor
     /// `nil` where canaries are switched off.
     let canary: CanaryLedger?
+    let admin: AdminGate
+    /// What ends the node where a request asks for it; the program's.
+    let stopRequest = Lock<(@Sendable () -> Void)?>(nil)
+    let departures: DepartureMetrics
     private let hubs = Lock<[HubMetrics]>([])
 
     /// - Throws: Where the files that TLS needs cannot be used.
@@ -83,6 +87,8 @@ final class NodeContext: Sendable {
         redisMetrics = RedisMetrics(in: registry)
         webSocketMetrics = WebSocketMetrics(in: registry)
         clusterMetrics = ClusterMetrics(in: registry)
+        admin = AdminGate(token: configuration.admin.token)
+        departures = DepartureMetrics(in: registry, status)
         budget = ConnectionBudget(limit: connectionsMax)
         let server = configuration.server
         var http = HTTPServerSettings()

@@ -22,7 +22,7 @@ enum NodePages {
     /// What is served here, as a 404 and the start page tell it.
     static let paths = [
         "/api/v1/sse/{channel}", "/sse/events", "/api/events", "/ws", "/api/v1/channels",
-        "/api/v1/sse/health", "/healthz", "/readyz", "/cluster", "/metrics",
+        "/api/v1/sse/health", "/healthz", "/readyz", "/cluster", "/metrics", "/admin/drain",
     ]
 
     /// The page at `path`, or `nil` where there is none.

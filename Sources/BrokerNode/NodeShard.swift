@@ -90,15 +90,26 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         }
     }
 
-    func stopAccepting() { for listener in listeners { listener.stopAccepting() } }
+    /// Tells clients that this node will stop, and goes on answering.
+    func announceDrain() { for listener in listeners { listener.announceDrain() } }
 
-    /// Sends every client away with a `retry:`. Returns how many there were.
-    func drain() -> Int {
-        // Before the hub, which knows nothing of close frames.
-        let webSocketCount = webSockets?.drain() ?? 0
-        let count = webSocketCount + (hub?.drain() ?? 0)
-        for listener in listeners { listener.closeIdleConnections() }
-        return count
+    /// Streams and WebSockets that have not been told to go.
+    var clientCount: Int { (hub?.wholeConnectionCount ?? 0) + (webSockets?.count ?? 0) }
+
+    /// Sends up to `count` clients away with a `retry:`. Returns how many it were.
+    func sendAway(_ count: Int, because departure: Hub.Departure) -> Int {
+        guard let hub, count > 0 else { return 0 }
+        let gone = hub.sendAway(count, because: departure)
+        let milliseconds = departure == .move ? hub.moveMilliseconds() : nil
+        return gone + (webSockets?.sendAway(count - gone, after: milliseconds) ?? 0)
+    }
+
+    /// Listens no longer, and closes what waits for nothing.
+    func stopAccepting() {
+        for listener in listeners {
+            listener.stopAccepting()
+            listener.closeIdleConnections()
+        }
     }
 
     var connectionCount: Int { listeners.reduce(0) { $0 + $1.connectionCount } }
@@ -171,6 +182,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     // MARK: - Requests
 
     func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        if NodeAdmin.answers(request, exchange, context) { return }
         switch request.head.method {
         case .get, .head: break
         case .options:
@@ -187,7 +199,9 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         }
         let path = request.head.path
         if let page = NodePages.page(path, context) {
-            exchange.respond(status: page.status, headers: page.headers, body: page.body)
+            exchange.respond(
+                status: NodeAdmin.status(page.status, of: request.head, context),
+                headers: page.headers, body: page.body)
             return
         }
         do throws(RequestProblem) {

@@ -31,6 +31,7 @@ package final class NodeStatus: Sendable {
         var orphans: [TopicPartition] = []
         var cluster = ClusterView()
         var canary = CanaryVerdict.unknown
+        var drain: DrainProgress?
     }
 
     package let nodeID: String
@@ -51,6 +52,20 @@ package final class NodeStatus: Sendable {
     package var phase: Phase { values.withLock { $0.phase } }
 
     package func enter(_ phase: Phase) { values.withLock { $0.phase = phase } }
+
+    /// Begins to drain. False where that has begun already.
+    package func beginDraining() -> Bool {
+        values.withLock { values in
+            defer { values.phase = .draining }
+            return values.phase != .draining
+        }
+    }
+
+    /// How far a drain is; `nil` before one begins.
+    package var drain: DrainProgress? {
+        get { values.withLock { $0.drain } }
+        set { values.withLock { $0.drain = newValue } }
+    }
 
     /// Only from starting: a node that drains does not come up again.
     package func becomeUp() {

@@ -62,10 +62,20 @@ final class NodeWebSockets: ByteStreamObserver {
         }
     }
 
-    /// Sends every client away. Returns how many there were.
-    func drain() -> Int {
-        forEach { $0.drain() }
-        return sessions.count
+    /// Sockets that have not been told to go.
+    var count: Int {
+        var count = 0
+        forEach { count += $0.isOpen ? 1 : 0 }
+        return count
+    }
+
+    /// Sends up to `count` clients away, each with a retry of so many milliseconds or its own.
+    /// Returns how many it were.
+    func sendAway(_ count: Int, after milliseconds: Int?) -> Int {
+        var chosen: [WebSocketSession] = []
+        forEach { if chosen.count < count, $0.isOpen { chosen.append($0) } }
+        for session in chosen { session.drain(after: milliseconds) }
+        return chosen.count
     }
 
     private func sweep() {

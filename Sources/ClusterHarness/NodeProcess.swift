@@ -43,6 +43,8 @@ package final class NodeProcess: Sendable {
               id: \(id)
             server:
               listen: ["127.0.0.1:\(port)"]
+              # No balancer has to notice.
+              drain_notice: 100ms
             redis:
               url: \(redisURL)
             kafka:

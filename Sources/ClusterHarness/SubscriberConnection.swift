@@ -32,6 +32,9 @@ final class SubscriberConnection {
     private var body = HTTP1ResponseHead.Body.untilClose
     private var chunks = ChunkedBodyDecoder(maximumBodyBytes: nil)
     private var events = EventStreamParser()
+    private let honoursRetry: Bool
+    private var streamEnded: MonotonicTime?
+    private var lastArrival: MonotonicTime?
 
     private static let reconnectDelay: Duration = .milliseconds(100)
     private static let numberKey = Array("\"n\":".utf8)
@@ -41,7 +44,11 @@ final class SubscriberConnection {
         init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
     }
 
-    init(name: String, path: String, targets: [UInt16], first: Int, lastEventID: EventID?) {
+    init(
+        name: String, path: String, targets: [UInt16], first: Int, lastEventID: EventID?,
+        honoursRetry: Bool
+    ) {
+        self.honoursRetry = honoursRetry
         record = SubscriberRecord(name: name)
         self.path = path
         self.targets = targets
@@ -144,6 +151,10 @@ final class SubscriberConnection {
         body = answer.body
         state = .streaming
         record.streams += 1
+        if let ended = streamEnded {
+            record.note(outage: .now - ended, after: honoursRetry ? record.retry : nil)
+            streamEnded = nil
+        }
         let rest = Array(unread[consumed...])
         unread.removeAll(keepingCapacity: true)
         try readBody(rest.span)
@@ -165,6 +176,9 @@ final class SubscriberConnection {
     }
 
     private func take(_ message: EventStreamMessage) {
+        let now = MonotonicTime.now
+        if let lastArrival { record.longestSilence = max(record.longestSilence, now - lastArrival) }
+        lastArrival = now
         guard let number = JSONScan.number(Self.numberKey, in: message.data.span) else {
             return record.complain("\(message.event): \(message.dataText.prefix(200))")
         }
@@ -177,13 +191,17 @@ final class SubscriberConnection {
     }
 
     private func reconnectLater() {
+        var delay = Self.reconnectDelay
         if isStreaming {
             lastEventID = events.lastEventID
             record.retry = events.retry ?? record.retry
+            streamEnded = .now
+            // Where a target refuses, the next one is asked soon, as a balancer does.
+            if honoursRetry { delay = record.retry ?? delay }
         }
         socket = nil
         guard case .finished = state else {
-            state = .waiting(until: .now + Self.reconnectDelay)
+            state = .waiting(until: .now + delay)
             return
         }
     }

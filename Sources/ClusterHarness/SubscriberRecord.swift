@@ -30,9 +30,21 @@ package struct SubscriberRecord: Sendable {
     /// The last reconnection delay that a server asked for.
     package var retry: Duration?
 
+    /// The longest time between two events.
+    package var longestSilence: Duration = .zero
+    /// The longest time from the end of a stream to the beginning of the next.
+    package private(set) var longestOutage: Duration = .zero
+    /// The most that such a time was over the `retry` that the server had asked for.
+    package private(set) var longestDelay: Duration = .zero
+
     private static let complaintLimit = 10
 
     package init(name: String) { self.name = name }
+
+    mutating func note(outage: Duration, after retry: Duration?) {
+        longestOutage = max(longestOutage, outage)
+        longestDelay = max(longestDelay, outage - (retry ?? .zero))
+    }
 
     package mutating func complain(_ text: String) {
         if complaints.count < Self.complaintLimit { complaints.append(text) }

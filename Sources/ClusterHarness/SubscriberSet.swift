@@ -33,8 +33,12 @@ package final class SubscriberSet: Sendable {
 
     /// Starts the subscribers. The first begins at the first target, the second at the second,
     /// and so on.
+    ///
+    /// - Parameter honoursRetry: Whether they wait for as long as servers ask, as browsers do, or
+    ///   come back at once.
     package init(
-        count: Int, path: String, targets: [UInt16], lastEventID: EventID? = nil
+        count: Int, path: String, targets: [UInt16], lastEventID: EventID? = nil,
+        honoursRetry: Bool = false
     ) {
         self.count = count
         let shared = Shared()
@@ -43,7 +47,7 @@ package final class SubscriberSet: Sendable {
             let connections = (0..<count).map {
                 SubscriberConnection(
                     name: "subscriber \($0)", path: path, targets: targets, first: $0,
-                    lastEventID: lastEventID)
+                    lastEventID: lastEventID, honoursRetry: honoursRetry)
             }
             Self.run(connections, shared)
         }

@@ -41,6 +41,8 @@ package struct NodeReport: Sendable, Equatable {
     package var breakers: [String: String] = [:]
     /// Components that do not run as they should: `ingest failed`.
     package var components: [String: String] = [:]
+    /// How far its drain is; `nil` where it does not drain.
+    package var drain: DrainProgress?
 
     package init(
         state: State, address: String, version: String, started: UInt64, connections: Int = 0,
@@ -78,6 +80,7 @@ extension NodeReport {
             "delivery_rate \(deliveryRate)",
         ]
         if let canaryAge { lines.append("canary_age \(canaryAge.wholeMilliseconds)") }
+        if let drain { lines.append("drain \(drain.text)") }
         lines += Self.lines("breaker", breakers) + Self.lines("component", components)
         lines += Self.lines("reads", partitions) + Self.lines("orphans", orphans)
         return lines.joined(separator: "\n")
@@ -102,6 +105,7 @@ extension NodeReport {
             case "ingest_rate": ingestRate = Self.rate(value)
             case "delivery_rate": deliveryRate = Self.rate(value)
             case "canary_age": canaryAge = .milliseconds(Self.count(value))
+            case "drain": drain = DrainProgress(text: value)
             case "breaker": Self.read(value, into: &breakers)
             case "component": Self.read(value, into: &components)
             case "reads": Self.read(value, into: &partitions)

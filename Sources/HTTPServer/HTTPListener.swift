@@ -13,9 +13,9 @@ package import TLSEngine
 ///
 /// View: shard. Threads: its loop's; only the initialiser may run elsewhere. Each loop has a
 /// listener of its own on the same port (SO_REUSEPORT), and a connection stays on the loop that
-/// accepted it. Lifecycle: ``start()`` once; to drain, ``stopAccepting()``, then
-/// ``closeIdleConnections()``, then the observers finish their streams; ``stop()`` closes what is
-/// left. The loop keeps a started listener alive until it has stopped.
+/// accepted it. Lifecycle: ``start()`` once; to drain, ``announceDrain()`` while the observers
+/// finish their streams, then ``stopAccepting()`` and ``closeIdleConnections()``; ``stop()`` closes
+/// what is left. The loop keeps a started listener alive until it has stopped.
 package final class HTTPListener: ReadinessHandler {
     let loop: EventLoop
     let settings: HTTPServerSettings
@@ -122,6 +122,14 @@ package final class HTTPListener: ReadinessHandler {
 
     /// Connections that are open on this loop, those included that are about to close.
     package var connectionCount: Int { connections.count }
+
+    /// Goes on accepting and answering, and tells clients that this will end: HTTP/1.1 with
+    /// `Connection: close`, HTTP/2 with GOAWAY, which leaves open streams as they are.
+    package func announceDrain() {
+        loop.requireCurrent()
+        isDraining = true
+        for connection in openConnections() { connection.drainBegins() }
+    }
 
     /// Closes the listening socket, after accepting what had already arrived. Requests on open
     /// connections are still answered, with `Connection: close`.
@@ -331,7 +339,7 @@ package final class HTTPListener: ReadinessHandler {
             }
         }
         publishBytesSent()
-        if let sweepTimer, !isDraining || connections.count > 0 {
+        if let sweepTimer, socket != nil || connections.count > 0 {
             loop.schedule(sweepTimer, after: settings.sweepInterval)
         }
     }

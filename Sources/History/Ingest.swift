@@ -141,6 +141,8 @@ package final class Ingest: ReadinessHandler {
     /// A consumer that is beyond repair is about to be closed.
     private var isFailing = false
     var isStopped = false
+    /// True once no more records are wanted from Kafka.
+    private var isReadingStopped = false
     /// What has been said about topics that do not exist; bounded by the subscription.
     private var unknownTopics: Set<String> = []
     /// What last went wrong and has not gone right since; `nil` when all is well.
@@ -214,6 +216,17 @@ package final class Ingest: ReadinessHandler {
         ] { loop.cancel(timer) }
         closeConsumer(within: limit)
     }
+
+    /// Takes no more records from Kafka; what was taken is still appended. To be followed by
+    /// ``stop(within:)``, soon: the group puts out a member that does not ask for records.
+    package func stopReading() {
+        isReadingStopped = true
+        watch([])
+    }
+
+    /// True once everything that was taken has been appended, so that whoever reads the partitions
+    /// next finds nothing of it to read again.
+    package var isAppended: Bool { heldBytes == 0 && slots.values.allSatisfy { !$0.isUnderWay } }
 
     /// Joins the group with a new consumer, where there is none.
     package func restart() { startConsumer() }
@@ -292,7 +305,7 @@ package final class Ingest: ReadinessHandler {
     package func descriptorIsReady(_ readiness: Readiness) { drain() }
 
     private func drain() {
-        guard let consumer, !isHolding else { return }
+        guard let consumer, !isHolding, !isReadingStopped else { return }
         // Whatever is left signals the descriptor again, so other work of the loop gets its turn.
         _ = consumer.drain(limit: IngestSettings.recordsPerTurn) { event in
             switch event {
@@ -540,7 +553,9 @@ package final class Ingest: ReadinessHandler {
 
     private func watch(_ interest: Interest) {
         guard let registration, let consumer else { return }
-        loop.update(registration, descriptor: consumer.readinessDescriptor, to: interest)
+        loop.update(
+            registration, descriptor: consumer.readinessDescriptor,
+            to: isReadingStopped ? [] : interest)
     }
 
     // MARK: - Positions

@@ -17,6 +17,7 @@ package struct Configuration: Sendable {
     package var telemetry = TelemetrySection()
     package var canary = CanarySection()
     package var supervision = SupervisionSection()
+    package var admin = AdminSection()
     /// In the order of the file. Names are unique.
     package var channels = DefaultChannels.channels
     /// In the order of the file; the first that matches a topic serves it.

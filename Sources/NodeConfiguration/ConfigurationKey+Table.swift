@@ -6,7 +6,7 @@ extension Configuration {
     package static let keyReference: [ConfigurationKey] =
         nodeKeys + clusterKeys + serverKeys + limitKeys + kafkaKeys + redisKeys + historyKeys
         + logKeys
-        + telemetryKeys + canaryKeys + supervisionKeys + channelKeys
+        + telemetryKeys + canaryKeys + supervisionKeys + adminKeys + channelKeys
 
     private static let nodeKeys: [ConfigurationKey] = [
         .text(
@@ -27,6 +27,16 @@ extension Configuration {
             "cluster.lease", \.cluster.lease, .milliseconds(200) ... .seconds(300),
             "A node that has not renewed its lease for this long is dead to the others, which read "
                 + "its partitions then."),
+        .boolean(
+            "cluster.relevel", \.cluster.relevel,
+            "Whether a node with more than its share of the connections asks clients to move, after "
+                + "another has joined."),
+        .integer(
+            "cluster.relevel_rate", \.cluster.relevelRate, 1...10_000,
+            "Clients that one node asks to move in a second."),
+        .integer(
+            "cluster.relevel_tolerance", \.cluster.relevelTolerance, 1...100,
+            "By how many percent of its share a node may be over it."),
     ]
 
     private static let serverKeys: [ConfigurationKey] = [
@@ -85,7 +95,12 @@ extension Configuration {
             "A socket that takes no byte for this long while some wait is closed."),
         .duration(
             "server.drain", \.server.drain, .zero ... .seconds(600),
-            "The deadline of a planned stop, within which clients are sent elsewhere."),
+            "The time over which a planned stop sends the clients away; a node with few of them takes "
+                + "less."),
+        .duration(
+            "server.drain_notice", \.server.drainNotice, .zero ... .seconds(120),
+            "How long a node that is to stop says so before it sends anybody away; longer than "
+                + "balancers take to notice."),
         .choice(
             "server.compression", \.server.compression,
             "Codings for clients that accept them; each batch is compressed once for all of them."),
@@ -273,6 +288,13 @@ extension Configuration {
         .duration(
             "supervision.window", \.supervision.window, .seconds(1) ... .seconds(3600),
             "The window; a component that has failed too often is tried once in it."),
+    ]
+
+    private static let adminKeys: [ConfigurationKey] = [
+        .secret(
+            "admin.token", \.admin.token,
+            "What `/admin/…` wants as `Authorization: Bearer`; without one it answers the node's own "
+                + "machine only.")
     ]
 
     private static let channelKeys: [ConfigurationKey] = [

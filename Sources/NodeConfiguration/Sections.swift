@@ -38,6 +38,12 @@ package struct ClusterSection: Sendable, Equatable {
     package var renewal: Duration = .milliseconds(500)
     /// A node that has not renewed its lease for this long is dead; at least twice ``renewal``.
     package var lease: Duration = .milliseconds(1500)
+    /// Whether clients are asked to move after a node has joined.
+    package var relevel = false
+    /// Clients that one node asks to move in a second.
+    package var relevelRate = 50
+    /// By how many percent of its share of the connections a node may be over it.
+    package var relevelTolerance = 10
 
     package init() {}
 }
@@ -82,8 +88,11 @@ package struct ServerSection: Sendable, Equatable {
     package var idleTimeout: Duration = .seconds(60)
     /// A socket that takes no byte for this long while some wait is closed.
     package var stuckTimeout: Duration = .seconds(60)
-    /// The deadline of a planned stop.
+    /// The time over which a planned stop sends the clients away.
     package var drain: Duration = .seconds(10)
+    /// How long a node that is to stop says so before it sends anybody away: twice what
+    /// cluster/haproxy.cfg.in takes to notice.
+    package var drainNotice: Duration = .seconds(2)
     package var compression = Compression.all
 
     package init() {}
@@ -195,6 +204,14 @@ package struct LogSection: Sendable, Equatable {
 
     package var level = Level.info
     package var format = Format.text
+
+    package init() {}
+}
+
+/// Who may tell the node what to do.
+package struct AdminSection: Sendable, Equatable {
+    /// What has to be shown; `nil` admits the node's own machine only.
+    package var token: Secret?
 
     package init() {}
 }

@@ -46,7 +46,7 @@ private enum ServeCommand {
         // of them wait for the loop below.
         var signals = sigset_t()
         unsafe sigemptyset(&signals)
-        for number in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&signals, number) }
+        for number in [SIGTERM, SIGINT, SIGHUP, drainSignal] { unsafe sigaddset(&signals, number) }
         unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
 
         let log = Logger(
@@ -54,6 +54,7 @@ private enum ServeCommand {
             format: Logger.Format(rawValue: configuration.log.format.rawValue) ?? .text)
         do throws(BrokerNodeError) {
             let node = try BrokerNode(configuration: configuration, log: log)
+            node.whenAskedToStop { _ = kill(getpid(), drainSignal) }
             try node.start()
             waitForStop(&signals, node, log)
             // A second SIGINT or SIGTERM ends the process at once, whatever the drain waits for.
@@ -77,15 +78,27 @@ private enum ServeCommand {
                 node.reload()
                 continue
             }
-            log.notice("stopping", LogField("signal", number == SIGINT ? "SIGINT" : "SIGTERM"))
+            let cause =
+                switch number {
+                case SIGINT: "SIGINT"
+                case SIGTERM: "SIGTERM"
+                default: "request"
+                }
+            log.notice("stopping", LogField("cause", cause))
             return
         }
     }
 
+    /// What a request to drain sends to this process: not SIGTERM, of which a second one ends it
+    /// at once, so that request and signal may come together.
+    private static let drainSignal = SIGUSR1
+
     private static func endAtNextSignal(_ signals: sigset_t) {
         var signals = signals
         var number: CInt = 0
-        repeat { _ = unsafe sigwait(&signals, &number) } while number == SIGHUP
+        repeat {
+            _ = unsafe sigwait(&signals, &number)
+        } while number == SIGHUP || number == drainSignal
         _exit(128 + number)
     }
 
@@ -130,7 +143,8 @@ private enum ServeCommand {
 
             Signals:
               SIGHUP            read the TLS certificate and its key again
-              SIGTERM, SIGINT   drain: admit nobody, send clients away with a retry, leave, exit 0
+              SIGTERM, SIGINT   drain: admit nobody, hand partitions over, send clients away over
+                                server.drain, leave the cluster, exit 0
               a second one      end at once
 
             Exit codes:

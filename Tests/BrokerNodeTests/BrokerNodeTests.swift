@@ -43,6 +43,7 @@ final class NodeBench: Sendable {
         configuration.server.listen = ["127.0.0.1:0"]
         configuration.server.loops = 2
         configuration.server.drain = .seconds(5)
+        configuration.server.drainNotice = .zero
         configuration.redis.url = "unix://\(redis.socketPath)"
         configuration.kafka.bootstrapServers = kafka.bootstrapServers
         configuration.kafka.sessionTimeout = .seconds(6)
@@ -59,6 +60,10 @@ final class NodeBench: Sendable {
     }
 
     func stop() { node.withLock { $0?.node.stop() } }
+
+    func whenAskedToStop(_ body: @escaping @Sendable () -> Void) {
+        node.withLock { $0?.node.whenAskedToStop(body) }
+    }
 
     func reload() { node.withLock { $0?.node.reload() } }
 }

@@ -13,12 +13,15 @@ struct ReportTests {
 
     @Test("reads back as it was written")
     func roundTrip() {
-        let report = NodeReport(
+        var report = NodeReport(
             state: .draining, address: "10.0.0.1:8080", version: "0.1.0",
             started: 1_763_683_200_123,
             connections: 12, connectionsMax: 400, lag: 7, ingestRate: 12.5, deliveryRate: 3000,
             partitions: partitions("a.b", [0, 1, 2, 3, 7, 9, 10]) + partitions("c", [4]),
             orphans: partitions("a.b", [20]))
+        report.drain = DrainProgress(
+            phase: .sendingAway, left: 12, sentAway: 388, until: 1_763_683_210_123,
+            others: "none", isHeldBack: false)
         #expect(NodeReport(text: report.text) == report)
         #expect(report.text.contains("reads a.b 0-3,7,9-10"))
     }

@@ -67,11 +67,21 @@ struct ReferenceTests {
             ("limits", configuration.limits), ("kafka", configuration.kafka),
             ("redis", configuration.redis), ("history", configuration.history),
             ("log", configuration.log), ("telemetry", configuration.telemetry),
+            ("admin", configuration.admin),
         ]
         for (name, section) in sections {
             let keys = Configuration.keyReference.filter { $0.name.hasPrefix("\(name).") }
             #expect(Mirror(reflecting: section).children.count == keys.count, "\(name)")
         }
+    }
+
+    @Test("the example of a fleet is a configuration, and re-levels")
+    func fleetExample() throws {
+        let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
+        let path = root.joined(separator: "/") + "/docs/operating/fleet.yaml"
+        let configuration = try load(try FileBytes.read(path, limit: 1 << 20))
+        #expect(configuration.cluster.relevel)
+        #expect(configuration.server.drainNotice > .zero)
     }
 
     @Test("docs/reference/configuration.md is what the table says")

@@ -1,0 +1,130 @@
+// Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
+// SPDX-License-Identifier: Apache-2.0
+
+import BrokerTestKit
+import ClusterHarness
+import Glibc
+import PosixIO
+import Testing
+
+extension Cluster {
+    @Suite("is looked after", .serialized)
+    struct Drills {
+        /// Goal: a drain on request moves every client to the other node and loses nothing.
+        @Test("a node drains on request, and its clients go on elsewhere")
+        func drain() throws {
+            let cluster = try TestCluster(nodes: 2)
+            try #require(cluster.waitUntilShared(), "\(cluster.diagnosis)")
+            let producer = try EventProducer(bootstrapServers: cluster.kafka.bootstrapServers)
+            let clients = SubscriberSet(
+                count: 40, path: Cluster.detections, targets: cluster.ports)
+            try #require(clients.waitUntilStreaming(within: .seconds(20)), "\(cluster.diagnosis)")
+            try producer.publish(48)
+            try #require(clients.waitForEvents(48, within: .seconds(20)), "\(cluster.diagnosis)")
+            producer.startPace(perSecond: 200)
+
+            let answer = try LoopbackHTTP.exchange(
+                Array(Drills.drainRequest.utf8), port: cluster.ports[0], within: .seconds(10))
+            #expect(answer.text.hasPrefix("HTTP/1.1 202 "), "\(answer.text)")
+            let end = cluster.nodes[0].waitForEnd(within: .seconds(30))
+            #expect(end == .exited(0), "\(cluster.diagnosis)")
+            #expect(clients.waitUntilStreaming(within: .seconds(20)), "\(cluster.diagnosis)")
+            #expect(
+                Waiting.until(within: .seconds(20)) {
+                    cluster.nodes[1].health()?.partitions ?? 0 >= 24
+                }, "the other has all partitions\n\(cluster.diagnosis)")
+            try producer.stopPace()
+            #expect(
+                clients.waitForEvents(producer.count, within: .seconds(30)),
+                "\(producer.count) published, \(clients.progress)\n\(cluster.diagnosis)")
+            Verdict.onWholeRun(clients.stop(), count: producer.count).demandClean(cluster)
+        }
+
+        private static let drainRequest =
+            "POST /admin/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+        /// A drill: CLUSTER_DRILL says with how many clients. Every node is restarted, one after
+        /// the other, while events flow; printed is what the clients noticed.
+        @Test("a rolling restart loses nothing", .enabled(if: drillClients != nil))
+        func rollingRestart() throws {
+            let cluster = try TestCluster(nodes: 3, settings: ["server.drain_notice": "1s"])
+            try #require(cluster.waitUntilShared(), "\(cluster.diagnosis)")
+            let producer = try EventProducer(bootstrapServers: cluster.kafka.bootstrapServers)
+            let clients = SubscriberSet(
+                count: drillClients ?? 0, path: Cluster.detections, targets: cluster.ports,
+                honoursRetry: true)
+            try #require(clients.waitUntilStreaming(within: .seconds(60)), "\(cluster.diagnosis)")
+            try producer.publish(48)
+            try #require(clients.waitForEvents(48, within: .seconds(60)), "\(cluster.diagnosis)")
+            producer.startPace(perSecond: 25)
+            for node in cluster.nodes {
+                let began = MonotonicTime.now
+                node.terminate()
+                let end = node.waitForEnd(within: .seconds(60))
+                #expect(end == .exited(0), "\(node.id)\n\(cluster.diagnosis)")
+                let ended = MonotonicTime.now
+                node.start()
+                try node.waitUntilReady()
+                #expect(cluster.waitUntilShared(within: .seconds(60)), "\(cluster.diagnosis)")
+                print(
+                    "\(node.id): drained in \((ended - began).inSeconds) s, back after "
+                        + "\((MonotonicTime.now - ended).inSeconds) s")
+            }
+            try producer.stopPace()
+            #expect(
+                clients.waitForEvents(producer.count, within: .seconds(60)),
+                "\(producer.count) published, \(clients.progress)\n\(cluster.diagnosis)")
+            let records = clients.stop()
+            Drills.report(records, of: producer.count)
+            Verdict.onWholeRun(records, count: producer.count).demandClean(cluster)
+        }
+
+        /// A drill: a node stands still for thirty seconds with clients of its own, and wakes.
+        @Test("a node sleeps for half a minute", .enabled(if: drillClients != nil))
+        func sleep() throws {
+            let cluster = try TestCluster(nodes: 3)
+            try #require(cluster.waitUntilShared(), "\(cluster.diagnosis)")
+            let producer = try EventProducer(bootstrapServers: cluster.kafka.bootstrapServers)
+            let clients = SubscriberSet(
+                count: drillClients ?? 0, path: Cluster.detections, targets: cluster.ports,
+                honoursRetry: true)
+            try #require(clients.waitUntilStreaming(within: .seconds(60)), "\(cluster.diagnosis)")
+            try producer.publish(48)
+            try #require(clients.waitForEvents(48, within: .seconds(60)), "\(cluster.diagnosis)")
+            producer.startPace(perSecond: 25)
+            cluster.nodes[1].pause()
+            // The sleep is what the drill is about.
+            _ = poll(nil, 0, 30_000)
+            cluster.nodes[1].resume()
+            let woke = MonotonicTime.now
+            #expect(
+                Waiting.until(within: .seconds(60)) {
+                    (cluster.nodes[1].health()?.partitions ?? 0) > 0
+                }, "\(cluster.diagnosis)")
+            print("it has partitions again after \((MonotonicTime.now - woke).inSeconds) s")
+            try producer.stopPace()
+            #expect(
+                clients.waitForEvents(producer.count, within: .seconds(60)),
+                "\(producer.count) published, \(clients.progress)\n\(cluster.diagnosis)")
+            let records = clients.stop()
+            Drills.report(records, of: producer.count)
+            Verdict.onWholeRun(records, count: producer.count).demandClean(cluster)
+        }
+
+        private static func report(_ records: [SubscriberRecord], of events: Int) {
+            func longest(_ what: KeyPath<SubscriberRecord, Duration>) -> Double {
+                records.map { $0[keyPath: what].inSeconds }.max() ?? 0
+            }
+            print(
+                "\(events) events to \(records.count) clients over "
+                    + "\(records.reduce(0) { $0 + $1.streams }) streams; longest silence "
+                    + "\(longest(\.longestSilence)) s, longest time without a stream "
+                    + "\(longest(\.longestOutage)) s, at most "
+                    + "\(longest(\.longestDelay)) s over the retry that was told")
+        }
+    }
+}
+
+private var drillClients: Int? {
+    unsafe getenv("CLUSTER_DRILL").flatMap { unsafe Int(String(cString: $0)) }
+}
