@@ -184,7 +184,7 @@ final class SubscriberConnection {
         }
         do throws(EventIDError) {
             let id = try message.cursor()
-            record.receipts.append(Receipt(id: id, number: UInt32(truncatingIfNeeded: number)))
+            record.add(Receipt(id: id, number: UInt32(truncatingIfNeeded: number)))
         } catch {
             record.complain("event \(number) without a usable ID: \(error)")
         }

@@ -22,6 +22,8 @@ package struct SubscriberRecord: Sendable {
     package var name: String
     /// In the order of arrival.
     package var receipts: [Receipt] = []
+    /// The numbers among them, each once.
+    package private(set) var numbers: Set<UInt32> = []
     /// What broke the rules of the stream: gaps told, events without an ID or a number, answers
     /// that are no stream. The first few.
     package private(set) var complaints: [String] = []
@@ -44,6 +46,11 @@ package struct SubscriberRecord: Sendable {
     mutating func note(outage: Duration, after retry: Duration?) {
         longestOutage = max(longestOutage, outage)
         longestDelay = max(longestDelay, outage - (retry ?? .zero))
+    }
+
+    package mutating func add(_ receipt: Receipt) {
+        receipts.append(receipt)
+        numbers.insert(receipt.number)
     }
 
     package mutating func complain(_ text: String) {

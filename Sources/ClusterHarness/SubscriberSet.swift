@@ -16,6 +16,8 @@ package final class SubscriberSet: Sendable {
         package var streaming = 0
         /// Events of the subscriber that has the fewest.
         package var fewestEvents = 0
+        /// The same without repeats.
+        package var fewestNumbers = 0
         package var totalEvents = 0
     }
 
@@ -67,6 +69,11 @@ package final class SubscriberSet: Sendable {
         Waiting.until(within: limit) { progress.fewestEvents >= events }
     }
 
+    /// Waits until each has at least `events` events, repeats not counted.
+    package func waitForNumbers(_ events: Int, within limit: Duration) -> Bool {
+        Waiting.until(within: limit) { progress.fewestNumbers >= events }
+    }
+
     /// Ends all streams and returns what happened.
     package func stop() -> [SubscriberRecord] {
         end()
@@ -85,12 +92,14 @@ package final class SubscriberSet: Sendable {
             var entries = connections.map(\.interest)
             _ = unsafe poll(&entries, nfds_t(entries.count), pollMilliseconds)
             let now = MonotonicTime.now
-            var progress = Progress(fewestEvents: .max)
+            var progress = Progress(fewestEvents: .max, fewestNumbers: .max)
             for (connection, entry) in zip(connections, entries) {
                 unsafe connection.turn(isReady: entry.revents != 0, now: now, buffer: buffer)
                 let events = connection.record.receipts.count
                 progress.totalEvents += events
                 progress.fewestEvents = min(progress.fewestEvents, events)
+                progress.fewestNumbers = min(
+                    progress.fewestNumbers, connection.record.numbers.count)
                 if connection.isStreaming { progress.streaming += 1 }
             }
             shared.progress.withLock { $0 = progress }
