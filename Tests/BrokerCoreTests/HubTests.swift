@@ -526,6 +526,35 @@ struct HubTests {
         #expect(left == 0)
     }
 
+    @Test("a hub sends away as many as it is asked to, and asks only those to move who can be told")
+    func sendAway() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let sinks = (0..<6).map { _ in bench.subscribe("cameras") }
+        // One is stopped in the middle of an event.
+        bench.step { $0.sinks[sinks[0]].allowance = 10 }
+        bench.publish("cams", count: 1, padding: 200)
+        func ended() -> [Int] {
+            bench.value { parts in sinks.filter { parts.sinks[$0].hasEnded } }
+        }
+        bench.step { parts in #expect(parts.hub.sendAway(2, because: .move) == 2) }
+        let moved = ended()
+        #expect(moved.count == 2)
+        #expect(!moved.contains(sinks[0]))
+        for sink in moved {
+            let text = bench.value { String(decoding: $0.sinks[sink].received, as: UTF8.self) }
+            let retries = text.split(separator: "\n").filter { $0.hasPrefix("retry: ") }
+            #expect(retries.count == 2)
+            let told = retries.last.flatMap { Int($0.dropFirst(7)) } ?? .max
+            #expect((50...250).contains(told), "\(told) ms")
+        }
+        bench.step { parts in #expect(parts.hub.sendAway(100, because: .move) == 3) }
+        #expect(bench.value { $0.hub.wholeConnectionCount } == 1)
+        #expect(!ended().contains(sinks[0]), "it cannot be told, so it stays")
+        bench.step { parts in #expect(parts.hub.sendAway(100, because: .drain) == 1) }
+        #expect(ended().count == 6)
+        #expect(bench.value { $0.hub.wholeConnectionCount } == 0)
+    }
+
     /// Goal: whatever a socket takes and whenever, each connection gets exactly its events.
     /// Method: random publishing, subscribing, socket room and windows so small that connections
     /// fall out of them in the middle of events; then every socket is let run dry.

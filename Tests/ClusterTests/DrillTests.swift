@@ -43,7 +43,8 @@ extension Cluster {
         private static let drainRequest =
             "POST /admin/drain HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-        /// A drill: CLUSTER_DRILL says with how many clients. Every node is restarted, one after
+        /// A drill: CLUSTER_DRILL says with how many clients, CLUSTER_DRILL_RATE how many events a
+        /// second each gets. Every node is restarted, one after
         /// the other, while events flow; printed is what the clients noticed.
         @Test("a rolling restart loses nothing", .enabled(if: drillClients != nil))
         func rollingRestart() throws {
@@ -56,7 +57,7 @@ extension Cluster {
             try #require(clients.waitUntilStreaming(within: .seconds(60)), "\(cluster.diagnosis)")
             try producer.publish(48)
             try #require(clients.waitForEvents(48, within: .seconds(60)), "\(cluster.diagnosis)")
-            producer.startPace(perSecond: 25)
+            producer.startPace(perSecond: drillRate)
             for node in cluster.nodes {
                 let began = MonotonicTime.now
                 node.terminate()
@@ -91,7 +92,7 @@ extension Cluster {
             try #require(clients.waitUntilStreaming(within: .seconds(60)), "\(cluster.diagnosis)")
             try producer.publish(48)
             try #require(clients.waitForEvents(48, within: .seconds(60)), "\(cluster.diagnosis)")
-            producer.startPace(perSecond: 25)
+            producer.startPace(perSecond: drillRate)
             cluster.nodes[1].pause()
             // The sleep is what the drill is about.
             _ = poll(nil, 0, 30_000)
@@ -125,6 +126,10 @@ extension Cluster {
     }
 }
 
-private var drillClients: Int? {
-    unsafe getenv("CLUSTER_DRILL").flatMap { unsafe Int(String(cString: $0)) }
+private var drillClients: Int? { number("CLUSTER_DRILL") }
+
+private var drillRate: Int { number("CLUSTER_DRILL_RATE") ?? 25 }
+
+private func number(_ variable: String) -> Int? {
+    unsafe getenv(variable).flatMap { unsafe Int(String(cString: $0)) }
 }

@@ -81,6 +81,23 @@ extension HTTPServerTests {
             server.stop()
         }
 
+        @Test("a listener that announces a drain goes on, one request a connection")
+        func announces() throws {
+            let server = try ServerUnderTest()
+            defer { server.stop() }
+            let early = try server.client()
+            early.send(Self.request)
+            #expect(early.readAnswer()?.header("connection") != "close")
+            try server.onLoop { $0.listener.announceDrain() }
+            let late = try server.client()
+            for client in [early, late] {
+                client.send(Self.request)
+                #expect(client.readAnswer()?.header("connection") == "close")
+                #expect(client.readToEnd() == [])
+                client.close()
+            }
+        }
+
         @Test("a draining listener lets requests finish and closes what is idle")
         func drains() throws {
             let server = try ServerUnderTest()
