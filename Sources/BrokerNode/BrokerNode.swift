@@ -506,7 +506,7 @@ package final class BrokerNode {
         private enum Step { case reading, appending, leaving, done }
 
         private let parts: LoopBound<IngestParts>?
-        private let began = MonotonicTime.now
+        private var began = MonotonicTime.now
         private let limit: Duration
         private let result = Lock<(isDone: Bool, producer: KafkaProducer?)>((false, nil))
         private var step = Step.reading
@@ -529,6 +529,7 @@ package final class BrokerNode {
             guard let parts else { return true }
             switch step {
             case .reading:
+                began = .now
                 parts.loop.post {
                     parts.value.telemetry?.stop()
                     parts.value.canary?.stop()

@@ -53,9 +53,15 @@ final class NodeDrain {
             LogField("window", context.configuration.server.drain))
         publish(left: clients.reduce(0, +), others: Drain.Others(context.status.cluster))
         renewLease()
+        // The others begin to read the partitions when they have seen in the lease that this node
+        // drains: after a renewal of its own and one of theirs.
+        let configuration = context.configuration
+        let seen =
+            MonotonicTime.now
+            + min(configuration.server.drainNotice, configuration.cluster.renewal * 2)
         var isHandedOver = false
         while machine.phase != .done {
-            if !isHandedOver, handOver() {
+            if !isHandedOver, .now >= seen, handOver() {
                 isHandedOver = true
                 log.notice("partitions were handed over")
                 renewLease()

@@ -4,7 +4,7 @@
 package import KafkaClient
 
 /// Which partitions that nobody reads a node reads until the group has given them to somebody:
-/// those of dead nodes, and those that a living one has lost without another getting them, as when
+/// those of dead nodes and of nodes that drain, and those that a living one has lost without another getting them, as when
 /// its consumer failed, or the group forgot its members in an outage of Kafka's.
 ///
 /// A pure function of what the leases say, so that all nodes that see the same come to the same:
@@ -27,22 +27,37 @@ package enum OrphanPlan {
         let living = view.members.filter { $0.isAlive && $0.report.state == .up }.map(\.id)
         guard living.contains(node) else { return [] }
         var taken = Set(reading)
-        for member in view.members where member.isAlive {
+        // A node that drains is about to let go: who reads on has begun before it has.
+        func isGoing(_ member: MemberView) -> Bool {
+            !member.isAlive || member.report.state == .draining
+        }
+        for member in view.members where !isGoing(member) {
             taken.formUnion(member.report.partitions)
         }
         var abandoned: Set<TopicPartition> = []
-        for member in view.members where !member.isAlive {
+        for member in view.members where isGoing(member) {
             abandoned.formUnion(member.report.partitions)
             abandoned.formUnion(member.report.orphans)
         }
         for (partition, since) in view.unowned where view.redisTime >= since + patience {
             abandoned.insert(partition)
         }
-        // What this node has begun to read is nobody's loss any more, and is read on.
-        for member in view.members where member.id == node {
-            abandoned.formUnion(member.report.orphans)
+        // What this node has begun to read is nobody's loss any more, and is read on: also where
+        // another's hash is higher, one that has just joined, until that one's lease says so.
+        // Nobody else would begin before it had stood still for a while.
+        var begun: Set<TopicPartition> = []
+        var readByOthers: Set<TopicPartition> = []
+        for member in view.members where !isGoing(member) {
+            if member.id == node {
+                begun.formUnion(member.report.orphans)
+            } else {
+                readByOthers.formUnion(member.report.orphans)
+            }
         }
-        return abandoned.subtracting(taken).filter { reader(of: $0, among: living) == node }
+        begun.subtract(readByOthers)
+        return abandoned.union(begun).subtracting(taken).filter {
+            begun.contains($0) || reader(of: $0, among: living) == node
+        }
     }
 
     /// The node with the highest hash of its name and the partition's (rendezvous hashing): when

@@ -112,6 +112,49 @@ extension Cluster {
             Verdict.onWholeRun(records, count: producer.count).demandClean(cluster)
         }
 
+        /// A drill: a node joins another that has all the clients. Who is asked to move goes to the
+        /// next of its targets, which is the node that came.
+        @Test("clients move to a node that has joined", .enabled(if: drillClients != nil))
+        func relevel() throws {
+            let cluster = try TestCluster(
+                nodes: 2, settings: ["cluster.relevel": "true", "cluster.relevel_rate": "500"])
+            let (old, new) = (cluster.nodes[0], cluster.nodes[1])
+            // What no lease has ever named is not missed when it is gone.
+            let isKnown = Waiting.until(within: .seconds(40)) {
+                let page = try? LoopbackHTTP.get("/cluster", port: old.port)
+                return page?.text.contains("\"owner\":\"\(new.id)\"") ?? false
+            }
+            try #require(isKnown, "\(cluster.diagnosis)")
+            new.terminate()
+            try #require(new.waitForEnd(within: .seconds(30)) == .exited(0))
+            let count = drillClients ?? 0
+            let producer = try EventProducer(bootstrapServers: cluster.kafka.bootstrapServers)
+            let clients = SubscriberSet(
+                count: count, path: Cluster.detections, targets: cluster.ports, honoursRetry: true)
+            try #require(clients.waitUntilStreaming(within: .seconds(60)), "\(cluster.diagnosis)")
+            try producer.publish(48)
+            try #require(clients.waitForEvents(48, within: .seconds(60)), "\(cluster.diagnosis)")
+            producer.startPace(perSecond: drillRate)
+            #expect(old.metric("rivulet_clients_sent_away_total") == 0)
+            new.start()
+            let began = MonotonicTime.now
+            let isLevel = Waiting.until(within: .seconds(60)) {
+                let served = new.health()?.connections ?? 0
+                return served >= count * 4 / 10 && clients.progress.streaming == count
+            }
+            #expect(isLevel, "\(cluster.diagnosis)")
+            print("level after \((MonotonicTime.now - began).inSeconds) s")
+            let moved = old.metric("rivulet_clients_sent_away_total", containing: "relevel")
+            #expect((Double(count) * 0.4...Double(count)).contains(moved), "\(moved) moves")
+            try producer.stopPace()
+            #expect(
+                clients.waitForEvents(producer.count, within: .seconds(60)),
+                "\(producer.count) published, \(clients.progress)\n\(cluster.diagnosis)")
+            let records = clients.stop()
+            Drills.report(records, of: producer.count)
+            Verdict.onWholeRun(records, count: producer.count).demandClean(cluster)
+        }
+
         private static func report(_ records: [SubscriberRecord], of events: Int) {
             func longest(_ what: KeyPath<SubscriberRecord, Duration>) -> Double {
                 records.map { $0[keyPath: what].inSeconds }.max() ?? 0

@@ -120,6 +120,39 @@ struct OrphanPlanTests {
         #expect(Self.plans(view).values.allSatisfy { $0.isEmpty })
     }
 
+    @Test("what a node reads that drains is read on before it lets go, and until the group has it")
+    func drains() {
+        let (owned, read) = (Self.all.prefix(100), Self.all.dropFirst(100))
+        var view = Self.view([
+            Self.member("a"), Self.member("b"),
+            Self.member("c", state: .draining, Array(owned), orphans: Array(read)),
+        ])
+        let plans = Self.plans(view)
+        #expect(plans["c"]?.isEmpty == true)
+        #expect(plans.values.reduce(0) { $0 + $1.count } == Self.all.count)
+        #expect(plans.values.reduce(into: Set()) { $0.formUnion($1) } == Set(Self.all))
+        // It has let go; the group has given nothing to anybody yet.
+        view.members = ["a", "b"].map { Self.member($0, orphans: Array(plans[$0] ?? [])) }
+        view.members.append(Self.member("c", state: .draining))
+        #expect(Self.plans(view) == plans)
+    }
+
+    @Test("a node that joins takes no orphan from who reads it before it reads it itself")
+    func joins() throws {
+        let begun = Array(Self.all)
+        var view = Self.view([Self.member("a", orphans: begun), Self.member("new")])
+        #expect(Self.plans(view)["a"] == Set(Self.all))
+        #expect(Self.plans(view)["new"]?.isEmpty == true, "nothing of it is abandoned")
+        // Where the dead node is still known the new one takes its share, and then it is let go.
+        view.members.append(Self.member("dead", alive: false, Self.all))
+        let share = try #require(Self.plans(view)["new"])
+        #expect(!share.isEmpty)
+        #expect(Self.plans(view)["a"] == Set(Self.all))
+        view.members[1] = Self.member("new", orphans: Array(share))
+        #expect(Self.plans(view)["a"] == Set(Self.all).subtracting(share))
+        #expect(Self.plans(view)["new"] == share)
+    }
+
     @Test("without Redis the plan before goes on; a node without a lease reads nothing")
     func withoutRedis() {
         var view = Self.view([Self.member("a"), Self.member("dead", alive: false, Self.all)])
