@@ -55,6 +55,11 @@ package final class ClusterMember {
 
     package func start() { renew() }
 
+    /// Who this node is in the cluster; `nil` while it holds no lease.
+    package var identity: (id: String, incarnation: String)? {
+        membership.standing == .member ? (membership.id, membership.incarnation) : nil
+    }
+
     /// Renews at once, because the report has changed in a way that others act on.
     package func renewSoon() {
         guard !isStopped else { return }

@@ -13,6 +13,8 @@ package import RedisClient
 /// | `{prefix:cluster}:ends` | sorted set | node -> when its lease ends, ms by Redis' clock |
 /// | `{prefix:cluster}:incarnations` | hash | node -> which process holds the lease |
 /// | `{prefix:cluster}:reports` | hash | node -> ``NodeReport/text`` |
+/// | `{prefix:cluster}:watch` | hash | `seen`: the last renewal; `trust`: ended leases say something from then on |
+/// | `{prefix:cluster}:budget:NAME` | hash | process -> its part of a limit; see ``BudgetScripts`` |
 package struct ClusterKeys: Sendable, Hashable {
     package let prefix: String
 
@@ -21,7 +23,7 @@ package struct ClusterKeys: Sendable, Hashable {
     package var ends: String { "{\(prefix):cluster}:ends" }
     package var incarnations: String { "{\(prefix):cluster}:incarnations" }
     package var reports: String { "{\(prefix):cluster}:reports" }
-    package var leases: [String] { [ends, incarnations, reports] }
+    package var leases: [String] { [ends, incarnations, reports, watch] }
 }
 
 /// The Lua scripts of membership. Redis' clock decides; nobody asks the nodes' clocks.
@@ -51,6 +53,11 @@ package enum LeaseScripts {
               redis.call('HSET', KEYS[2], before, holder)
               redis.call('HSET', KEYS[3], before, redis.call('HGET', KEYS[3], ARGV[1]) or '')
             end
+            local seen = tonumber(redis.call('HGET', KEYS[4], 'seen') or '')
+            if not seen or now - seen > tonumber(ARGV[3]) then
+              redis.call('HSET', KEYS[4], 'trust', string.format('%.0f', now + ARGV[3]))
+            end
+            redis.call('HSET', KEYS[4], 'seen', string.format('%.0f', now))
             redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[1])
             redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
             redis.call('HSET', KEYS[3], ARGV[1], ARGV[5])
