@@ -14,6 +14,8 @@ package struct Channel: Sendable {
     package let topics: [String]
     package let eventName: EventNaming
     package let filters: [ChannelFilter]
+    /// What becomes of events that a rate does not let pass.
+    package let limitRule: LimitRule
     /// The pattern that made this channel out of a topic's name; `nil` for a configured one.
     package let pattern: String?
 }

@@ -22,6 +22,8 @@ package final class ChannelDirectory: Sendable {
     package let eventTypeColumn: Int
     package let projectColumn: Int
 
+    /// What becomes of events beyond a rate where their channel does not say.
+    private let limitRule: LimitRule
     private let patterns: [PatternConfiguration]
     private let columns: [String: Int]
     private let configuredCount: Int
@@ -31,9 +33,11 @@ package final class ChannelDirectory: Sendable {
     /// that asks for ever new names could fill the memory.
     package static let patternChannelsMax = 10_000
 
-    package init(channels: [ChannelConfiguration], patterns: [PatternConfiguration])
-        throws(JSONFieldsError)
-    {
+    /// - Parameter limits: What becomes of events beyond a rate.
+    package init(
+        channels: [ChannelConfiguration], patterns: [PatternConfiguration],
+        limits: LimitsSection = LimitsSection()
+    ) throws(JSONFieldsError) {
         var paths: [String] = []
         var columns: [String: Int] = [:]
         func column(_ path: String) {
@@ -49,6 +53,17 @@ package final class ChannelDirectory: Sendable {
             if case .field(let path, _) = event { column(path) }
             for filter in filters { for field in filter.fields { column(field) } }
         }
+        for channel in channels { if let key = channel.onLimit?.key { column(key) } }
+        // No field is looked for in every event that hardly any node has a use for.
+        let knowsUrgency =
+            !limits.urgentPriorities.isEmpty
+            && (limits.hasEventRates || channels.contains { $0.onLimit != nil })
+        if knowsUrgency { column(limits.priorityField) }
+        let limitRule = LimitRule(
+            policy: .init(limits.onLimit),
+            priorityColumn: knowsUrgency ? columns[limits.priorityField] : nil,
+            urgentValues: limits.urgentPriorities.map { Array($0.utf8) })
+        self.limitRule = limitRule
         fieldPaths = try JSONFieldPaths(paths)
         self.columns = columns
         eventTypeColumn = columns["event_type"]!
@@ -63,7 +78,8 @@ package final class ChannelDirectory: Sendable {
                 Channel(
                     index: list.count, name: channel.name, description: channel.description,
                     topics: channel.topics, eventName: Self.naming(channel.event, columns),
-                    filters: Self.filters(channel.filters, columns), pattern: nil))
+                    filters: Self.filters(channel.filters, columns),
+                    limitRule: limitRule.overruled(by: channel.onLimit, columns), pattern: nil))
         }
         made = Lock(Made(channels: list, byName: byName))
     }
@@ -128,7 +144,8 @@ package final class ChannelDirectory: Sendable {
         let channel = Channel(
             index: made.channels.count, name: topic, description: pattern.description,
             topics: [topic], eventName: Self.naming(pattern.event, columns),
-            filters: Self.filters(pattern.filters, columns), pattern: pattern.topics)
+            filters: Self.filters(pattern.filters, columns), limitRule: limitRule,
+            pattern: pattern.topics)
         made.byName[topic] = channel.index
         made.channels.append(channel)
         return channel

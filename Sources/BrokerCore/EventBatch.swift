@@ -259,6 +259,20 @@ package final class EventBatch: Sendable {
         return matched
     }
 
+    /// The rows after `cursor` that `subscription` gets; none of a notice.
+    func matchingRows(for subscription: Subscription, after cursor: EventID) -> [Int] {
+        guard !isNotice, lastID > cursor, subscription.position(in: route) != nil else { return [] }
+        let firstRow = firstID > cursor ? 0 : Int(cursor.sequence - firstID.sequence) + 1
+        return (firstRow..<count).filter { matches(subscription, row: $0) }
+    }
+
+    /// The bytes of one event as `subscription` gets it.
+    func frame(ofRow row: Int, for subscription: Subscription, in format: FrameFormat) -> [UInt8] {
+        guard let position = subscription.position(in: route) else { return [] }
+        let range = frameRange(run: run(of: position, in: format), row: row, ends(in: format))
+        return bytes(in: format).copy(range)
+    }
+
     /// The rest of the frame that byte `sentBytes` of the slices lies in, and the ID of its event:
     /// what a connection needs of a batch that it lets go in the middle.
     package func remainder(

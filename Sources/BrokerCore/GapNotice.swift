@@ -20,6 +20,8 @@ package struct GapNotice: Sendable, Equatable {
         case unreadable
         /// The connection did not read fast enough, and its channel's rule is to skip ahead.
         case slow
+        /// Its rate did not let the connection keep up, and its channel's rule is to skip ahead.
+        case rateLimited = "rate_limited"
         /// Kafka's retention has deleted the records.
         case retention
         /// Kafka's compaction has removed the records, and holds later ones of their keys.

@@ -13,16 +13,19 @@ extension Hub {
         if let lagTimer { loop.schedule(lagTimer, after: Self.lagCheckInterval) }
         // Nearly always: to look at every subscriber four times a second would cost a node with
         // many of them more than it costs to serve a few.
-        guard metrics.lagging.value > 0 else { return metrics.longestLag.set(0) }
+        guard metrics.lagging.value + metrics.delayed.value > 0 else {
+            return metrics.longestLag.set(0)
+        }
         var longest: UInt64 = 0
         var slow: [Subscriber] = []
         var idle: [Subscriber] = []
         let now = clockMilliseconds
         subscribers.forEach { _, subscriber in
-            guard subscriber.phase == .blocked else { return }
+            let waits = subscriber.phase == .paced && subscriber.meter?.isDelayed ?? false
+            guard subscriber.phase == .blocked || waits else { return }
             let lag = lag(of: subscriber)
             longest = max(longest, lag.events)
-            if case .page = subscriber.source,
+            if subscriber.phase == .blocked, case .page = subscriber.source,
                 now - min(now, subscriber.lastWriteMilliseconds) >= Self.pageHeldMilliseconds
             {
                 idle.append(subscriber)
@@ -78,14 +81,16 @@ extension Hub {
             (rest, subscriber.cursor) = subscriber.subscriptionClass.remainder(
                 batch, after: subscriber.cursor, sentBytes: subscriber.sentBytes)
         }
-        let from = subscriber.cursor
+        let from = dropWaiting(of: subscriber) ?? subscriber.cursor
         let to = window.cursor(before: pushedOrdinal)
         guard to > from else { return }
-        let notice = GapNotice(from: from, to: to, reason: .slow)
+        let waits = subscriber.phase == .paced
+        let notice = GapNotice(from: from, to: to, reason: waits ? .rateLimited : .slow)
         gaps?.add(notice)
         subscriber.preamble = rest + subscriber.subscriptionClass.own(notice.frame)
         place(subscriber, before: pushedOrdinal)
         metrics.lagSkips.add()
         metrics.lagSkippedEvents.add(to.sequence - min(to.sequence, from.sequence))
+        if waits { pull(subscriber) }
     }
 }

@@ -14,6 +14,7 @@ extension Hub {
         subscriber.phase = .pulling
         guard flushPreamble(subscriber) else { return }
         if let passage = subscriber.passage, passage.isConcluded { return complete(subscriber) }
+        if let meter = subscriber.meter { return pull(subscriber, through: meter) }
         while true {
             guard settle(subscriber) else { return }
             let offered = gather(subscriber)
@@ -43,7 +44,7 @@ extension Hub {
 
     /// Brings the subscriber to a place from which bytes can be sent. False where there is none
     /// now: it is caught up, ahead, or waits for a page.
-    private func settle(_ subscriber: Subscriber) -> Bool {
+    func settle(_ subscriber: Subscriber) -> Bool {
         while true {
             if let passage = subscriber.passage, subscriber.sentBytes == 0,
                 passage.isOver(at: subscriber.cursor)
@@ -82,6 +83,12 @@ extension Hub {
                     }
                 }
                 if awaitsEnd(subscriber) { return false }
+                if let meter = subscriber.meter {
+                    subscriber.phase = .ahead
+                    subscriber.hasBeenLive = true
+                    meter.isLive = true
+                    return false
+                }
                 subscriber.phase = subscriber.cursor > window.lastID ? .ahead : .caughtUp
                 // Pushing starts at `pushedOrdinal`; whoever is caught up must be exactly there.
                 if ordinal > pushedOrdinal, subscriber.phase == .caughtUp {

@@ -79,6 +79,10 @@ package final class Hub: EndOfTurnWork {
     /// Chunks that `pieces` points into and that nobody else may be holding.
     var piecesOwners: [SharedBytes] = []
     private var pullAfterPush: [Subscriber] = []
+    /// Those whose events are counted: of all classes, so that they take turns.
+    private var serveAfterPasses: [Subscriber] = []
+    /// Who waits for gates that others use too.
+    var gateQueues: [ObjectIdentifier: GateQueue] = [:]
 
     /// What one pull offers a socket at most: more than any socket buffer takes at once.
     static let pullBytesMax = 4 * 1024 * 1024
@@ -148,6 +152,7 @@ package final class Hub: EndOfTurnWork {
         // Before the pushes: who is served below and reaches the end is caught up from here on.
         pushedOrdinal = window.endOrdinal
         for members in classes.values { push(to: members, from: from) }
+        serveMetered()
         // Only now: a burst larger than the window must reach those who are caught up.
         window.trim()
         metrics.windowBytes.set(window.bytes)
@@ -182,9 +187,11 @@ package final class Hub: EndOfTurnWork {
 
     /// Adds a connection that gets the events of `span`. Its first bytes are a `retry:`; its last,
     /// where the span has an end, an `event: end`, after which the sink is told to complete.
+    ///
+    /// - Parameter gates: What its events are counted against, the narrowest first.
     package func subscribe(
         _ sink: any EventSink, to subscription: Subscription, as form: StreamForm = .plain,
-        over span: StreamSpan
+        over span: StreamSpan, through gates: [MeteredGate] = []
     ) -> Key {
         var cursor: EventID?
         if case .after(let given) = span.start { cursor = given }
@@ -198,6 +205,7 @@ package final class Hub: EndOfTurnWork {
         }
         metrics.connections.set(subscribers.count)
         subscriber.passage = makePassage(span, subscriber.key)
+        subscriber.meter = makeMeter(gates, subscriber.key)
         switch span.start {
         case .after: pull(subscriber)
         case .live:
@@ -342,6 +350,7 @@ package final class Hub: EndOfTurnWork {
     func remove(_ subscriber: Subscriber) {
         if subscriber.phase == .blocked { metrics.lagging.add(-1) }
         if let passage = subscriber.passage { loop.cancel(passage.timer) }
+        if let meter = subscriber.meter { close(meter, of: subscriber) }
         subscribers.remove(subscriber.key)
         let members = subscriber.subscriptionClass
         members.remove(subscriber)
@@ -404,6 +413,7 @@ package final class Hub: EndOfTurnWork {
                 if pushPrepared(to: subscriber, bytes: byteCount, ordinals: start..<prepared) {
                     served += 1
                 }
+            case .ahead where subscriber.meter != nil: serveAfterPasses.append(subscriber)
             case .ahead: pullAfterPush.append(subscriber)
             case .pulling, .blocked, .awaitingPage, .paced: continue
             }
@@ -419,6 +429,19 @@ package final class Hub: EndOfTurnWork {
         metrics.writes.add(served)
         metrics.bytesDelivered.add(served * byteCount)
         metrics.eventsDelivered.add(served * eventCount)
+    }
+
+    /// Serves those whose events are counted. They begin at another one each time: what the first
+    /// take of a rate that they share, the last do not get.
+    private func serveMetered() {
+        guard !serveAfterPasses.isEmpty else { return }
+        let all = serveAfterPasses
+        serveAfterPasses.removeAll(keepingCapacity: true)
+        let start = nextJitter(through: all.count - 1)
+        for index in all.indices {
+            let subscriber = all[(start + index) % all.count]
+            if subscribers[subscriber.key] != nil, subscriber.phase == .ahead { pull(subscriber) }
+        }
     }
 
     /// Sends what is in ``pieces`` to the members from `first` on, as far as their sockets are open.

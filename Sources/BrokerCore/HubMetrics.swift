@@ -19,6 +19,15 @@ package final class HubMetrics: Sendable {
     package let lagClosed = Counter()
     package let lagSkips = Counter()
     package let lagSkippedEvents = Counter()
+    /// Subscribers that wait for their rate.
+    package let delayed = Gauge()
+    /// Events that matched subscribers with a rate: each is sent or shed, or waits to be.
+    package let rateMatched = Counter()
+    package let rateSent = Counter()
+    package let rateShed = ShedCause.allCases.reduce(into: [ShedCause: Counter]()) {
+        $0[$1] = Counter()
+    }
+    package let rateNotices = Counter()
 
     package init() {}
 }

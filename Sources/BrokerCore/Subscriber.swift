@@ -22,7 +22,7 @@ final class Subscriber {
         case ahead
         /// Waits for a page of older events.
         case awaitingPage
-        /// Waits for the time at which its next event is to be played.
+        /// Waits for the time at which its next event is to be played, or may pass.
         case paced
     }
 
@@ -59,6 +59,8 @@ final class Subscriber {
     var lastWriteMilliseconds: UInt64 = 0
     /// Where the stream has an end or a pace of its own. Such a subscriber is never caught up.
     var passage: Passage?
+    /// Where its events are counted against rates. Such a subscriber is never caught up either.
+    var meter: Meter?
 
     init(sink: any EventSink, class subscriptionClass: SubscriptionClass, cursor: EventID) {
         self.sink = sink

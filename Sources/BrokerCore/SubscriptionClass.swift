@@ -69,6 +69,8 @@ final class SubscriptionClass {
     private var chunks = RingQueue<Chunk>()
     private var chunkBytes = 0
     private var ranges: [Range<Int>] = []
+    /// The batch that members whose events are counted were offered last, and what they get of it.
+    private var rows: (batch: EventBatch, rows: [Int])?
 
     /// Older chunks are made again where somebody still needs them.
     private static let chunksMax = 256
@@ -210,6 +212,25 @@ final class SubscriptionClass {
         var slices: [Range<Int>] = []
         let rendering = render(batch, after: cursor, to: &slices)
         return (rendering.bytes.copy(sentBytes..<rendering.bytes.count), batch.lastID)
+    }
+
+    /// The rows of `batch` that members get, looked for once for all of them.
+    func matchingRows(of batch: EventBatch, after cursor: EventID) -> [Int] {
+        guard cursor < batch.firstID else {
+            return batch.matchingRows(for: subscription, after: cursor)
+        }
+        if let rows, rows.batch === batch { return rows.rows }
+        let found = batch.matchingRows(for: subscription, after: .zero)
+        rows = (batch, found)
+        return found
+    }
+
+    /// The bytes of some events of `batch`, in this class' form.
+    func frames(of batch: EventBatch, rows: some Sequence<Int>) -> [UInt8] {
+        let batch = batch.described(for: subscription)
+        var frames: [UInt8] = []
+        for row in rows { frames += batch.frame(ofRow: row, for: subscription, in: format) }
+        return frames.isEmpty ? [] : compressor?.chunk(of: frames) ?? frames
     }
 
     private func remember(_ chunk: Chunk) {

@@ -24,13 +24,18 @@ package enum SubscriptionLimits {
     /// Enough for a wall of cameras; a filter over more is better served without one.
     package static let valuesMax = 256
     package static let valueBytesMax = 256
+    /// Events a second that a connection may ask for where the configuration sets no limit: more
+    /// than any connection gets.
+    package static let eventRateMax = 1_000_000
 }
 
 extension ChannelDirectory {
     /// Parameters that are about the position in history or the form of the stream, not about
     /// which events match. They are read elsewhere and allowed on every stream.
     package static let streamParameters: Set<String> = Set(
-        ["last_event_id", "metadata"] + StreamSpanParameters.names)
+        ["last_event_id", "metadata", eventRateParameter] + StreamSpanParameters.names)
+
+    package static let eventRateParameter = "events_per_second"
 
     /// The subscription that a request to one channel asks for.
     package func subscription(to channel: Channel, parameters: [(name: String, value: String)])
@@ -119,6 +124,28 @@ extension ChannelDirectory {
                 accepted: ["true", "false"], detail: "\"metadata\" is true or false")
         }
         return given[0] == "true"
+    }
+
+    /// The events a second that a request asks for; `nil` where it does not say.
+    ///
+    /// - Parameter most: What it may ask for; 0 is no limit.
+    package static func eventRate(
+        _ parameters: [(name: String, value: String)], atMost most: Int
+    ) throws(SubscriptionError) -> Int? {
+        let given = parameters.filter { $0.name == eventRateParameter }.map(\.value)
+        guard !given.isEmpty else { return nil }
+        let most = most > 0 ? most : SubscriptionLimits.eventRateMax
+        let digits = given[0].utf8
+        guard given.count == 1, (1...9).contains(digits.count),
+            digits.allSatisfy({ Moment.isDigit($0) }), let rate = Int(given[0]),
+            (1...most).contains(rate)
+        else {
+            throw SubscriptionError(
+                code: .invalidValue, parameter: eventRateParameter,
+                given: given.joined(separator: ","), accepted: ["a whole number from 1 to \(most)"],
+                detail: "\"\(eventRateParameter)\" is how many events a second to send at most")
+        }
+        return rate
     }
 
     private static func predicate(

@@ -125,8 +125,11 @@ enum WebSocketFrames {
         } else {
             head.append("{\"type\":\"" as StaticString)
             head.appendEscaped(frame.name)
-            head.append("\",\"id\":\"" as StaticString)
-            head.append(frame.id)
+            // A notice that moves no cursor has none.
+            if !frame.id.isEmpty {
+                head.append("\",\"id\":\"" as StaticString)
+                head.append(frame.id)
+            }
             head.append(UInt8(ascii: "\""))
         }
         head.append(",\"data\":" as StaticString)
@@ -157,8 +160,8 @@ enum WebSocketFrames {
     }
 }
 
-/// One event as ``EventStreamEncoder`` wrote it, taken apart again: an `id:`, an `event:` where
-/// there is a name, and one `data:` or more.
+/// One event as ``EventStreamEncoder`` wrote it, taken apart again: an `id:` unless it is a notice
+/// without one, an `event:` where there is a name, and one `data:` or more.
 struct EncodedEvent: ~Escapable {
     private let frame: Span<UInt8>
     private let idRange: Range<Int>
@@ -174,9 +177,14 @@ struct EncodedEvent: ~Escapable {
     @_lifetime(copy frame)
     init(_ frame: Span<UInt8>) {
         self.frame = frame
-        let idEnd = frame.firstIndex(of: Self.lineFeed) ?? frame.count
-        idRange = min(Self.idPrefix, idEnd)..<idEnd
-        var next = min(idEnd + 1, frame.count)
+        var next = 0
+        var id = 0..<0
+        if !frame.isEmpty, frame[0] == UInt8(ascii: "i") {
+            let end = frame.firstIndex(of: Self.lineFeed) ?? frame.count
+            id = min(Self.idPrefix, end)..<end
+            next = min(end + 1, frame.count)
+        }
+        idRange = id
         var name = next..<next
         if next < frame.count, frame[next] == UInt8(ascii: "e") {
             let end = frame.firstIndex(of: Self.lineFeed, from: next) ?? frame.count

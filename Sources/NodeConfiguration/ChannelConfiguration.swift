@@ -16,6 +16,8 @@ package struct ChannelConfiguration: Sendable, Equatable {
     package var slow: SlowConfiguration?
     /// How much of its topics Redis keeps; `nil` is what the history section says.
     package var retention: RetentionConfiguration?
+    /// What becomes of its events beyond a rate; `nil` is what the limits say.
+    package var onLimit: OnLimitConfiguration?
 
     package init(
         name: String,
@@ -24,7 +26,8 @@ package struct ChannelConfiguration: Sendable, Equatable {
         event: EventNameRule,
         filters: [FilterConfiguration] = [],
         slow: SlowConfiguration? = nil,
-        retention: RetentionConfiguration? = nil
+        retention: RetentionConfiguration? = nil,
+        onLimit: OnLimitConfiguration? = nil
     ) {
         self.name = name
         self.description = description
@@ -33,6 +36,27 @@ package struct ChannelConfiguration: Sendable, Equatable {
         self.filters = filters
         self.slow = slow
         self.retention = retention
+        self.onLimit = onLimit
+    }
+}
+
+/// What becomes of events that a rate does not let pass. Raw values are the words of the
+/// configuration.
+package enum OnLimitPolicy: String, Sendable, CaseIterable {
+    case delay
+    case shed
+    case conflate
+}
+
+/// The rule of one channel for events beyond a rate.
+package struct OnLimitConfiguration: Sendable, Equatable {
+    package var policy: OnLimitPolicy
+    /// The JSON field whose newest event each waits where the policy is to conflate.
+    package var key: String?
+
+    package init(policy: OnLimitPolicy = .delay, key: String? = nil) {
+        self.policy = policy
+        self.key = key
     }
 }
 

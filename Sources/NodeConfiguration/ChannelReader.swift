@@ -29,7 +29,8 @@ struct ChannelReader {
                     event: event(parts["event"], "\(itemKey).event"),
                     filters: filters(parts["filters"], "\(itemKey).filters"),
                     slow: slow(parts["slow"], "\(itemKey).slow"),
-                    retention: retention(parts["retention"], "\(itemKey).retention")))
+                    retention: retention(parts["retention"], "\(itemKey).retention"),
+                    onLimit: onLimit(parts["on_limit"], "\(itemKey).on_limit")))
         }
         return channels
     }
@@ -140,6 +141,26 @@ struct ChannelReader {
             retention.events = number
         }
         return retention
+    }
+
+    private mutating func onLimit(_ node: YAMLNode?, _ key: String) -> OnLimitConfiguration? {
+        guard let node else { return nil }
+        let parts = mapping(node, key, ItemKeys.onLimit)
+        var onLimit = OnLimitConfiguration()
+        if case .text(let text) = value(parts, "policy", key, ItemKeys.onLimitPolicy),
+            let policy = OnLimitPolicy(rawValue: text)
+        {
+            onLimit.policy = policy
+        }
+        onLimit.key = text(parts, "key", key, .fieldPath)
+        if onLimit.policy == .conflate, parts["key"] == nil {
+            errors.append(
+                ConfigurationError(
+                    .missingKey, at: location(node.mark), key: "\(key).key",
+                    "must be given to conflate: it says which events replace each other",
+                    accepted: TextRule.fieldPath.accepted))
+        }
+        return onLimit
     }
 
     /// A part that is a single value of some kind; `nil` where it is missing or refused.

@@ -129,6 +129,7 @@ extension Configuration {
             + itemTable("A filter", ItemKeys.filter) + [operations]
             + itemTable("`slow` as a mapping", ItemKeys.slow)
             + itemTable("`retention` as a mapping", ItemKeys.retention)
+            + itemTable("`on_limit` as a mapping", ItemKeys.onLimit)
     }
 
     private static func itemTable(_ title: String, _ keys: [ItemKey]) -> [String] {

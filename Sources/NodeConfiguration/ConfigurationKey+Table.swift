@@ -101,6 +101,10 @@ extension Configuration {
             "server.drain_notice", \.server.drainNotice, .zero ... .seconds(120),
             "How long a node that is to stop says so before it sends anybody away; longer than "
                 + "balancers take to notice."),
+        .list(
+            "server.trusted_proxies", \.server.trustedProxies, .address, count: 0...64,
+            "Proxies whose `X-Forwarded-For` is believed to name the client, for limits by address."
+        ),
         .choice(
             "server.compression", \.server.compression,
             "Codings for clients that accept them; each batch is compressed once for all of them."),
@@ -157,6 +161,43 @@ extension Configuration {
             "limits.lag_policy", \.limits.lagPolicy,
             "Beyond them: go on from history, skip ahead over a gap that the client is told of, or "
                 + "close."),
+        .integer(
+            "limits.cluster_connections", \.limits.clusterConnections, 0...100_000_000,
+            "Streams and WebSockets of all nodes together; the next one gets 503 with "
+                + "`Retry-After`.",
+            special: "0 is no limit"),
+        .integer(
+            "limits.principal_connections", \.limits.principalConnections, 0...1_000_000,
+            "Those of one client address, on all nodes together; the next one gets 429.",
+            special: "0 is no limit"),
+        .integer(
+            "limits.connection_events_per_second", \.limits.connectionEventRate, 0...1_000_000,
+            "Events a second of a connection that does not ask for another rate with "
+                + "`events_per_second`.",
+            special: "0 is no limit"),
+        .integer(
+            "limits.connection_events_per_second_max", \.limits.connectionEventRateMax,
+            0...1_000_000, "What a connection may ask for.", special: "0 is no limit"),
+        .integer(
+            "limits.principal_events_per_second", \.limits.principalEventRate, 0...100_000_000,
+            "Events a second of one client address, on all nodes together.",
+            special: "0 is no limit"),
+        .integer(
+            "limits.cluster_events_per_second", \.limits.clusterEventRate, 0...1_000_000_000,
+            "Events a second that all nodes together deliver, counted once for each connection.",
+            special: "0 is no limit"),
+        .choice(
+            "limits.on_limit", \.limits.onLimit,
+            "What becomes of events beyond a rate where their channel does not say: they wait, are "
+                + "left out, or the newest waits."),
+        .text(
+            "limits.priority_field", \.limits.priorityField, .fieldPath,
+            "The JSON field that says how urgent an event is."),
+        .list(
+            "limits.urgent_priorities", \.limits.urgentPriorities, .printable(1...64),
+            count: 0...32,
+            "Its values that make an event urgent: it passes before others are left out, and is "
+                + "never replaced by a newer one."),
     ]
 
     private static let kafkaKeys: [ConfigurationKey] = [
@@ -353,7 +394,25 @@ package enum ItemKeys {
             reason:
                 "How much of its topics Redis keeps. A topic in several channels is kept as long "
                 + "as any of them asks for."),
+        ItemKey(
+            name: "on_limit", accepted: "a mapping of `policy` and `key`",
+            defaultText: "what `limits.on_limit` says",
+            reason: "What becomes of its events that a rate does not let pass."),
     ]
+
+    package static let onLimit = [
+        ItemKey(
+            name: "policy", accepted: onLimitPolicy.accepted, defaultText: "delay",
+            reason:
+                "They wait for their turn, are left out, or the newest of each key waits."),
+        ItemKey(
+            name: "key", accepted: TextRule.fieldPath.accepted, defaultText: "none",
+            reason:
+                "The JSON field that says what an event is about, such as its camera; must be given "
+                + "to conflate."),
+    ]
+
+    static let onLimitPolicy = ValueKind.choice(OnLimitPolicy.allCases.map(\.rawValue))
 
     package static let retention = [
         ItemKey(

@@ -62,6 +62,7 @@ struct ConfigurationLoader {
                 listen: configuration.server.listen + configuration.server.tlsListen)
         }
         checkTimes()
+        checkRates()
         checkSizes()
         checkTLS()
         checkDeadLetterTopic()
@@ -132,6 +133,20 @@ struct ConfigurationLoader {
                 "history.index_age", history.indexAge.configurationText,
                 "is less than the window's age of \(history.windowAge.configurationText)",
                 with: "history.window_age")
+        }
+    }
+
+    private mutating func checkRates() {
+        let limits = configuration.limits
+        if areSound(
+            "limits.connection_events_per_second", "limits.connection_events_per_second_max"),
+            limits.connectionEventRateMax > 0,
+            limits.connectionEventRate > limits.connectionEventRateMax
+        {
+            conflict(
+                "limits.connection_events_per_second", "\(limits.connectionEventRate)",
+                "is more than the \(limits.connectionEventRateMax) that a connection may ask for",
+                with: "limits.connection_events_per_second_max")
         }
     }
 

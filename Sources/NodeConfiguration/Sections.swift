@@ -94,6 +94,8 @@ package struct ServerSection: Sendable, Equatable {
     /// cluster/haproxy.cfg.in takes to notice.
     package var drainNotice: Duration = .seconds(2)
     package var compression = Compression.all
+    /// Numeric addresses whose `X-Forwarded-For` says who the client is.
+    package var trustedProxies: [String] = []
 
     package init() {}
 }
@@ -129,6 +131,30 @@ package struct LimitsSection: Sendable, Equatable {
     package var lagBytes = 0
     /// What happens to a connection beyond either.
     package var lagPolicy = LagPolicy.catchUp
+    /// Streams and WebSockets of the whole cluster; 0 is no limit.
+    package var clusterConnections = 0
+    /// Those of one principal, over all nodes; 0 is no limit.
+    package var principalConnections = 0
+    /// Events a second of one connection that asks for no other rate; 0 is no limit.
+    package var connectionEventRate = 0
+    /// What it may ask for; 0 is no limit.
+    package var connectionEventRateMax = 0
+    /// Events a second of one principal, over all nodes; 0 is no limit.
+    package var principalEventRate = 0
+    /// Events a second that the whole cluster delivers; 0 is no limit.
+    package var clusterEventRate = 0
+    /// What becomes of events beyond a rate.
+    package var onLimit = OnLimitPolicy.delay
+    /// The JSON field that says how urgent an event is.
+    package var priorityField = "priority"
+    /// Its values that make an event urgent.
+    package var urgentPriorities = ["high", "urgent", "critical"]
+
+    /// Whether any rate is configured that holds for a connection which asks for nothing.
+    package var hasEventRates: Bool {
+        connectionEventRate > 0 || connectionEventRateMax > 0 || principalEventRate > 0
+            || clusterEventRate > 0
+    }
 
     package init() {}
 }

@@ -50,7 +50,7 @@ enum SettingText {
             text.append("    topics: [\(topics)]")
             text += lines(channel.event)
             text += lines(channel.filters)
-            return text + lines(channel.slow) + lines(channel.retention)
+            return text + lines(channel.slow) + lines(channel.retention) + lines(channel.onLimit)
         }
     }
 
@@ -70,6 +70,12 @@ enum SettingText {
             retention.events.map { "events: \($0)" },
         ].compactMap(\.self)
         return ["    retention: {\(parts.joined(separator: ", "))}"]
+    }
+
+    private static func lines(_ onLimit: OnLimitConfiguration?) -> [String] {
+        guard let onLimit else { return [] }
+        let key = onLimit.key.map { ", key: \(quoted($0))" } ?? ""
+        return ["    on_limit: {policy: \(onLimit.policy.rawValue)\(key)}"]
     }
 
     /// The items of `patterns`, indented by two.

@@ -100,6 +100,7 @@ extension TextRule {
 
     static let reservedParameters = [
         "last_event_id", "channels", "since", "until", "history", "speed", "metadata", "retry",
+        "events_per_second",
     ]
 
     static let parameter: TextRule = {
@@ -143,6 +144,12 @@ extension TextRule {
     ) { text in
         HostAndPort(text, ports: 0...65_535).map { $0.isNumeric ? nil : "is not numeric" }
             ?? "is no address and port"
+    }
+
+    static let address = TextRule("a numeric address, such as 10.0.0.2 or fd00::2") { text in
+        let host = text.contains(":") ? "[\(text)]" : text
+        return HostAndPort("\(host):1", ports: 1...1).map { $0.isNumeric ? nil : "is not numeric" }
+            ?? "is no address"
     }
 
     static let hostAndPort = TextRule("a host and a port, such as kafka-1:9092") { text in

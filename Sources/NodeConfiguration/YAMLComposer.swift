@@ -255,7 +255,7 @@ enum KeyPathText {
         }
         let items =
             ItemKeys.channel + ItemKeys.pattern + ItemKeys.event + ItemKeys.filter
-            + ItemKeys.slow + ItemKeys.retention
+            + ItemKeys.slow + ItemKeys.retention + ItemKeys.onLimit
         return Set(keys + items.map(\.name))
     }()
 }

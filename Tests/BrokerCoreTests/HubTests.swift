@@ -141,9 +141,17 @@ final class HubBench: Sendable {
         init(_ parts: Parts) { self.parts = parts }
     }
 
+    /// Nothing is kept for urgent events, so that a test can count what passes.
+    static var withoutUrgency: LimitsSection {
+        var limits = LimitsSection()
+        limits.urgentPriorities = []
+        return limits
+    }
+
     init(
         windowBytes: Int, pageBatches: Int = 3, lagRule: LagRule = LagRule(),
-        batchWait: Duration = .zero, wallClock: @escaping @Sendable () -> UInt64 = { 0 }
+        batchWait: Duration = .zero, limits: LimitsSection = HubBench.withoutUrgency,
+        wallClock: @escaping @Sendable () -> UInt64 = { 0 }
     ) throws {
         loop = try EventLoop(name: "hub")
         history = MemoryHistory(pageBatches: pageBatches)
@@ -155,8 +163,15 @@ final class HubBench: Sendable {
                 ChannelConfiguration(
                     name: "detections", topics: ["detections"],
                     event: .field("event_type", fallback: "detection")),
+                ChannelConfiguration(
+                    name: "shed", topics: ["cams"], event: .fixed("message"),
+                    onLimit: OnLimitConfiguration(policy: .shed)),
+                ChannelConfiguration(
+                    name: "conflate", topics: ["cams"], event: .fixed("message"),
+                    onLimit: OnLimitConfiguration(policy: .conflate, key: "camera_id")),
             ],
-            patterns: [PatternConfiguration(topics: "events.*", event: .fixed("message"))])
+            patterns: [PatternConfiguration(topics: "events.*", event: .fixed("message"))],
+            limits: limits)
         loop.start()
         let directory = directory
         let history = history
@@ -257,7 +272,7 @@ extension HubBench {
 
     func subscribe(
         _ channel: String, _ filter: [(String, String)] = [], as form: StreamForm = .plain,
-        after: EventID? = nil
+        after: EventID? = nil, over span: StreamSpan? = nil, through gates: [MeteredGate] = []
     ) -> Int {
         let directory = directory
         let subscription = try! directory.subscription(
@@ -266,7 +281,9 @@ extension HubBench {
             let sink = ScriptedSink()
             sink.form = form
             parts.sinks.append(sink)
-            sink.key = parts.hub.subscribe(sink, to: subscription, as: form, after: after)
+            sink.key = parts.hub.subscribe(
+                sink, to: subscription, as: form,
+                over: span ?? StreamSpan(start: after.map { .after($0) } ?? .live), through: gates)
             return parts.sinks.count - 1
         }
     }
@@ -283,7 +300,9 @@ extension HubBench {
 
     func ids(_ sink: Int) -> [UInt64] {
         value { parts in
-            parts.sinks[sink].messages.filter { !["gap", "end"].contains($0.event) }.map {
+            parts.sinks[sink].messages.filter {
+                !["gap", "end", "rate_limited"].contains($0.event)
+            }.map {
                 (try? $0.cursor())?.sequence ?? 0
             }
         }
