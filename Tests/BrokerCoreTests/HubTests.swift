@@ -164,10 +164,10 @@ final class HubBench: Sendable {
                     name: "detections", topics: ["detections"],
                     event: .field("event_type", fallback: "detection")),
                 ChannelConfiguration(
-                    name: "shed", topics: ["cams"], event: .fixed("message"),
+                    name: "shed", topics: ["readings"], event: .fixed("message"),
                     onLimit: OnLimitConfiguration(policy: .shed)),
                 ChannelConfiguration(
-                    name: "conflate", topics: ["cams"], event: .fixed("message"),
+                    name: "conflate", topics: ["readings"], event: .fixed("message"),
                     onLimit: OnLimitConfiguration(policy: .conflate, key: "camera_id")),
             ],
             patterns: [PatternConfiguration(topics: "events.*", event: .fixed("message"))],

@@ -41,7 +41,7 @@ struct MeterTests {
         let bench = try HubBench(windowBytes: 1 << 20)
         let limit = gate(3)
         let sink = bench.subscribe("shed", through: [limit])
-        bench.publish("cams", count: 5)
+        bench.publish("readings", count: 5)
         #expect(bench.ids(sink) == [1, 2, 3])
         let told = notices(bench, sink)
         #expect(
@@ -53,11 +53,11 @@ struct MeterTests {
         let last = bench.value { $0.sinks[0].messages.last?.lastEventID }
         #expect(last == "1000-3")
         // Not again within a second; what is shed meanwhile is told together.
-        bench.publish("cams", count: 2)
-        bench.publish("cams", count: 2)
+        bench.publish("readings", count: 2)
+        bench.publish("readings", count: 2)
         #expect(notices(bench, sink).count == 1)
         limit.gate.set(thousandths: 1_000_000_000)
-        bench.publish("cams", count: 1)
+        bench.publish("readings", count: 1)
         #expect(bench.ids(sink) == [1, 2, 3, 10])
         #expect(isBalanced(bench))
         let again = bench.subscribe("shed", after: EventID(milliseconds: 1000, sequence: 3))
@@ -68,8 +68,8 @@ struct MeterTests {
     func toldLate() throws {
         let bench = try HubBench(windowBytes: 1 << 20)
         let sink = bench.subscribe("shed", through: [gate(1)])
-        bench.publish("cams", count: 2)
-        bench.publish("cams", count: 3)
+        bench.publish("readings", count: 2)
+        bench.publish("readings", count: 3)
         #expect(notices(bench, sink).count == 1)
         let deadline = MonotonicTime.now + .seconds(10)
         while notices(bench, sink).count < 2, MonotonicTime.now < deadline {}
@@ -114,7 +114,7 @@ struct MeterTests {
     @Test("delay: old events are served at the rate, from pages that nobody holds meanwhile")
     func catchingUp() throws {
         let bench = try HubBench(windowBytes: 1)
-        for _ in 0..<10 { bench.publish("cams", count: 30) }
+        for _ in 0..<10 { bench.publish("readings", count: 30) }
         let limit = MeteredGate(RateGate(thousandths: 3_000_000, burst: .milliseconds(1)), .cluster)
         let sink = bench.subscribe(
             "shed", after: EventID(milliseconds: 1000, sequence: 0), through: [limit])
@@ -128,12 +128,12 @@ struct MeterTests {
         let bench = try HubBench(windowBytes: 1 << 20)
         let limit = MeteredGate(RateGate(thousandths: 0, burst: .milliseconds(50)), .cluster)
         let sink = bench.subscribe("conflate", through: [limit])
-        bench.publish("cams", count: 20)
+        bench.publish("readings", count: 20)
         #expect(bench.ids(sink).isEmpty)
         #expect(isBalanced(bench, waiting: 3))
         limit.gate.set(thousandths: 1_000_000_000)
         #expect(bench.settledIDs(sink, [18, 19, 20]) == [18, 19, 20])
-        bench.publish("cams", count: 2)
+        bench.publish("readings", count: 2)
         #expect(bench.settledIDs(sink, [18, 19, 20, 21, 22]) == [18, 19, 20, 21, 22])
         #expect(notices(bench, sink).first?.contains(#""conflated":17"#) == true)
         #expect(isBalanced(bench))
@@ -144,7 +144,7 @@ struct MeterTests {
         let bench = try HubBench(windowBytes: 1 << 20)
         let closed = MeteredGate(RateGate(burst: .milliseconds(50)), .cluster)
         _ = bench.subscribe("conflate", through: [closed])
-        bench.publish("cams", count: 20)
+        bench.publish("readings", count: 20)
         bench.step { $0.hub.sinkEnded($0.sinks[0].key!) }
         #expect(isBalanced(bench))
         #expect(bench.value { $0.hub.metrics.rateShed[.ended]!.value } == 3)
@@ -158,7 +158,7 @@ struct MeterTests {
         limits.urgentPriorities = ["cam0"]
         let bench = try HubBench(windowBytes: 1 << 20, limits: limits)
         let sink = bench.subscribe("shed", through: [gate(2)])
-        bench.publish("cams", count: 7)
+        bench.publish("readings", count: 7)
         // Numbers 3 and 6 are of cam0.
         #expect(bench.ids(sink) == [3, 6])
         #expect(isBalanced(bench))
@@ -178,7 +178,7 @@ struct MeterTests {
         let own = gate(5)
         let cluster = gate(2, .cluster)
         let sink = bench.subscribe("shed", through: [own, cluster])
-        bench.publish("cams", count: 4)
+        bench.publish("readings", count: 4)
         #expect(bench.ids(sink) == [1, 2])
         #expect(notices(bench, sink).first?.contains(#""causes":{"cluster":2}"#) == true)
         #expect(own.gate.take(upTo: 100, at: .now) == 3)
