@@ -50,6 +50,8 @@ package final class WebSocketSession {
     private let around: Surroundings
     private let output: WebSocketOutput
     private let form: StreamForm
+    /// What the events of all its subscriptions are counted against.
+    private let gates: [MeteredGate]
     private var reader: WebSocketReader
     private var messages: [WebSocketMessage] = []
     private var subscriptions: [WebSocketSubscription] = []
@@ -71,9 +73,11 @@ package final class WebSocketSession {
     /// - Parameter deflate: What the handshake agreed on for compressed messages. Events use it;
     ///   the session's own messages are too small to gain from it.
     package init(
-        _ socket: any EventSink, _ around: Surroundings, deflate: PerMessageDeflate? = nil
+        _ socket: any EventSink, _ around: Surroundings, deflate: PerMessageDeflate? = nil,
+        through gates: [MeteredGate] = []
     ) {
         self.around = around
+        self.gates = gates
         form = .webSocket(deflate?.window)
         reader = WebSocketReader(
             from: .client, messageBytesMax: WebSocketLimits.messageBytes,
@@ -310,7 +314,7 @@ package final class WebSocketSession {
             return lose()
         }
         subscription.key = around.hub.subscribe(
-            subscription, to: wanted, as: form, over: span)
+            subscription, to: wanted, as: form, over: span, through: gates)
     }
 
     private func named(_ name: String) throws(ClientMessageError) -> WebSocketSubscription {

@@ -82,7 +82,8 @@ package final class BrokerNode {
         self.log = log
         do {
             let directory = try ChannelDirectory(
-                channels: configuration.channels, patterns: configuration.patterns)
+                channels: configuration.channels, patterns: configuration.patterns,
+                limits: configuration.limits)
             let descriptors = ProcessUsage.raiseDescriptorLimit()
             let possible = max(1, descriptors - Self.reservedDescriptors)
             let wanted = configuration.limits.connections

@@ -26,9 +26,52 @@ enum ClusterPage {
             text.field("stale", view.isStale)
             text.field(
                 "age_ms", view.taken.map { Int((MonotonicTime.now - $0).wholeMilliseconds) })
+            limits(&text, view.limits)
             nodes(&text, view)
             partitions(&text, view)
             rebalances(&text, view.rebalances)
+        }
+    }
+
+    /// What all nodes together may have; nothing where nothing is limited.
+    private static func limits(_ text: inout JSONText, _ limits: [ClusterLimit]) {
+        text.object("limits") { text in
+            for limit in limits {
+                text.object(name(of: limit.name.unit)) { text in
+                    switch limit.name.unit {
+                    case .connections:
+                        text.field("maximum", limit.maximum)
+                        text.field("leased", limit.all.leased)
+                        text.field("held", limit.all.held)
+                    case .eventRate:
+                        text.field("maximum", limit.maximum / 1000)
+                        text.field("leased", Double(limit.all.leased) / 1000)
+                    }
+                }
+            }
+        }
+    }
+
+    private static func name(of unit: BudgetName.Unit) -> String {
+        switch unit {
+        case .connections: "connections"
+        case .eventRate: "events_per_second"
+        }
+    }
+
+    private static func shares(_ text: inout JSONText, _ shares: [String: BudgetShare]) {
+        text.object("shares") { text in
+            for unit in BudgetName.Unit.allCases {
+                guard let share = shares[unit.rawValue] else { continue }
+                text.object(name(of: unit)) { text in
+                    switch unit {
+                    case .connections:
+                        text.field("leased", share.leased)
+                        text.field("held", share.held)
+                    case .eventRate: text.field("leased", Double(share.leased) / 1000)
+                    }
+                }
+            }
         }
     }
 
@@ -52,6 +95,7 @@ enum ClusterPage {
                         text.field("canary_age_ms", Int(age.wholeMilliseconds))
                     }
                     if let progress = report.drain { drain(&text, progress) }
+                    shares(&text, report.shares)
                     states(&text, "breakers", report.breakers)
                     states(&text, "components", report.components)
                     reads(&text, "partitions", report.partitions)

@@ -25,6 +25,7 @@ final class NodeCluster {
     private var orphanIngest: LoopBound<Ingest>?
     private var orphans: Set<TopicPartition> = []
     private lazy var member = makeMember()
+    private lazy var budgets = makeBudgets()
     private lazy var canary = context.canary.map { CanaryJudge(context: context, ledger: $0) }
 
     private let mover: ClientMover?
@@ -45,7 +46,8 @@ final class NodeCluster {
         settings.commandTimeout = min(redis.commandTimeout, section.lease)
         connection = RedisConnection(
             loop: loop, settings: settings, purpose: "cluster",
-            scripts: [LeaseScripts.renew, LeaseScripts.leave], log: context.log.named("redis"),
+            scripts: [LeaseScripts.renew, LeaseScripts.leave, BudgetScripts.share],
+            log: context.log.named("redis"),
             metrics: context.redisMetrics, dependency: context.redisDependency)
     }
 
@@ -59,8 +61,16 @@ final class NodeCluster {
             nodeID: context.configuration.node.id,
             settings: LeaseSettings(renewal: section.renewal, length: section.lease),
             metrics: context.clusterMetrics, log: context.log.named("cluster"),
-            report: { reporter.report() },
+            report: { [weak self] in
+                var report = reporter.report()
+                for limit in self?.budgets.limits ?? [] {
+                    report.shares[limit.name.description] = limit.own
+                }
+                return report
+            },
             onView: { [weak self] view in
+                var view = view
+                view.limits = self?.budgets.limits ?? []
                 context.status.cluster = view
                 self?.canary?.take(view)
                 self?.mover?.take(view)
@@ -68,12 +78,44 @@ final class NodeCluster {
             })
     }
 
+    private func makeBudgets() -> BudgetKeeper {
+        let member = member
+        return BudgetKeeper(
+            loop: loop, connection: connection,
+            keys: ClusterKeys(prefix: context.configuration.redis.keyPrefix),
+            ledger: context.limits.ledger, interval: context.configuration.cluster.renewal,
+            log: context.log.named("limits"), identity: { member.identity })
+    }
+
+    /// Has the node's parts of the cluster's rates leased.
+    private func shareRates() {
+        let limits = context.configuration.limits
+        if let rate = context.limits.clusterRate {
+            budgets.share(
+                BudgetName(.eventRate), perSecond: limits.clusterEventRate, through: rate)
+        }
+        guard limits.principalEventRate > 0 else { return }
+        let bound = LoopBound(budgets, on: loop)
+        let loop = loop
+        context.limits.whenRateIsNew { principal, rate in
+            loop.post {
+                bound.value.share(
+                    BudgetName(.eventRate, of: principal), perSecond: limits.principalEventRate,
+                    through: rate)
+            }
+        }
+    }
+
     func start() {
         connection.onStateChange = { [weak self] state in
-            if state == .ready { self?.member.renewSoon() }
+            guard state == .ready, let self else { return }
+            member.renewSoon()
+            budgets.askSoon()
         }
         connection.start()
         member.start()
+        budgets.start()
+        shareRates()
     }
 
     /// Has the partitions of dead nodes read by `ingest` from here on.
@@ -96,6 +138,7 @@ final class NodeCluster {
 
     func stop() {
         canary?.stop()
+        budgets.stop()
         member.stop()
         connection.stop()
     }

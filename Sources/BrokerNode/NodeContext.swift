@@ -28,6 +28,7 @@ final class NodeContext: Sendable {
     /// `nil` where no address speaks TLS.
     let tls: NodeTLS?
     let budget: ConnectionBudget
+    let limits: NodeLimits
     let hubSettings: Hub.Settings
     let log: Logger
     let ingestMetrics: IngestMetrics
@@ -90,6 +91,7 @@ final class NodeContext: Sendable {
         admin = AdminGate(token: configuration.admin.token)
         departures = DepartureMetrics(in: registry, status)
         budget = ConnectionBudget(limit: connectionsMax)
+        limits = NodeLimits(configuration, in: registry)
         let server = configuration.server
         var http = HTTPServerSettings()
         http.backlog = Int32(clamping: server.backlog)
@@ -169,6 +171,22 @@ final class NodeContext: Sendable {
         counter(
             "rivulet_lag_skips_total", "Times a slow connection was moved ahead over a gap.",
             metrics.lagSkips)
+        gauge("rivulet_rate_delayed", "Connections that wait for a rate.") {
+            Double(metrics.delayed.value)
+        }
+        counter(
+            "rivulet_rate_matched_events_total",
+            "Events that matched connections with a rate: each is sent, shed or waits.",
+            metrics.rateMatched)
+        counter("rivulet_rate_sent_events_total", "Of these, those sent.", metrics.rateSent)
+        for (cause, count) in metrics.rateShed {
+            registry.counter(
+                "rivulet_rate_shed_events_total", "Of these, those not sent, by cause.",
+                labels + [("cause", cause.rawValue)], reading: { count.value })
+        }
+        counter(
+            "rivulet_rate_notices_total", "Times a connection was told of events that were shed.",
+            metrics.rateNotices)
         counter(
             "rivulet_lag_skipped_events_total",
             "Events in the order that slow connections skipped.",

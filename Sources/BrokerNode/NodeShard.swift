@@ -35,6 +35,8 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     /// `nil` until the tail has found its place in history.
     private(set) var hub: Hub?
     private var webSockets: NodeWebSockets?
+    /// Those who hold places or have rates, by their streams.
+    private var admitted: [ObjectIdentifier: Admitted] = [:]
 
     init(loop: EventLoop, context: NodeContext) {
         self.loop = loop
@@ -69,13 +71,14 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         context.register(hub.metrics, loop: loop.name)
         hub.start()
         let server = context.configuration.server
+        let limits = context.limits
         let webSockets = NodeWebSockets(
             .init(
                 loop: loop, hub: hub, directory: context.directory, reader: reader,
                 metrics: context.webSocketMetrics, heartbeat: server.heartbeat,
                 stuckAfter: server.stuckTimeout),
             // The same deflate that gzip holds.
-            deflates: context.codings.contains(.gzip))
+            deflates: context.codings.contains(.gzip), whenGone: { limits.release($0) })
         self.webSockets = webSockets
         webSockets.start()
     }
@@ -128,6 +131,10 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     func streamEnded(_ stream: ByteStream, _ reason: StreamEnd) {
         hub?.sinkEnded(.init(packed: UInt64(bitPattern: Int64(stream.context))))
+        guard !admitted.isEmpty else { return }
+        if let gone = admitted.removeValue(forKey: ObjectIdentifier(stream)) {
+            context.limits.release(gone)
+        }
     }
 
     private static let streamHeaders = [
@@ -151,7 +158,7 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
 
     private func openStream(
         _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
-        over span: StreamSpan
+        over span: StreamSpan, asking rate: Int?
     ) {
         if let obstacle { return exchange.respond(obstacle, headers: [("Retry-After", "1")]) }
         guard let hub else { return }
@@ -160,6 +167,15 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
             // (WHATWG HTML, section 9.2.3).
             return exchange.respond(status: 204, headers: [("Cache-Control", "no-store")])
         }
+        context.limits.admit(request, exchange, asking: rate, on: loop) { [weak self] admitted in
+            self?.openStream(request, exchange, subscription, over: span, hub, admitted)
+        }
+    }
+
+    private func openStream(
+        _ request: HTTPRequest, _ exchange: HTTPExchange, _ subscription: Subscription,
+        over span: StreamSpan, _ hub: Hub, _ admitted: Admitted
+    ) {
         var headers = Self.streamHeaders
         var form = StreamForm.plain
         if !context.codings.isEmpty {
@@ -174,8 +190,12 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
         guard
             let stream = exchange.openStream(
                 headers: headers, observer: self, writesAtOnce: true)
-        else { return }
-        let key = hub.subscribe(stream, to: subscription, as: form, over: span)
+        else { return context.limits.release(admitted) }
+        if !admitted.places.isEmpty || !admitted.gates.isEmpty {
+            self.admitted[ObjectIdentifier(stream)] = admitted
+        }
+        let key = hub.subscribe(
+            stream, to: subscription, as: form, over: span, through: admitted.gates)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
     }
 
@@ -211,16 +231,23 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
                 try StreamSpanParameters(parameters).span(
                     after: cursor, now: WallClock.milliseconds)
             }
+            let rate = try Self.asked { () throws(SubscriptionError) in
+                try ChannelDirectory.eventRate(
+                    parameters, atMost: context.configuration.limits.connectionEventRateMax)
+            }
             if path == "/ws" {
                 let wish = try webSocketWish(parameters, over: span)
                 if let obstacle {
                     return exchange.respond(obstacle, headers: [("Retry-After", "1")])
                 }
-                webSockets?.open(request, exchange, asking: wish)
+                guard let webSockets else { return }
+                context.limits.admit(request, exchange, asking: rate, on: loop) {
+                    webSockets.open(request, exchange, asking: wish, as: $0)
+                }
                 return
             }
             let subscription = try subscription(path, parameters)
-            openStream(request, exchange, subscription, over: span)
+            openStream(request, exchange, subscription, over: span, asking: rate)
         } catch {
             exchange.respond(error.problem)
         }
@@ -264,6 +291,8 @@ final class NodeShard: HTTPRequestHandler, ByteStreamObserver {
     private func webSocketWish(
         _ parameters: [(name: String, value: String)], over span: StreamSpan
     ) throws(RequestProblem) -> NodeWebSockets.Wish? {
+        // It is about the socket, not about what is subscribed to.
+        let parameters = parameters.filter { $0.name != ChannelDirectory.eventRateParameter }
         guard !parameters.isEmpty || span.start != .live else { return nil }
         let channels = parameters.filter { $0.name == "channel" }.map(\.value)
         guard channels.count <= 1 else {

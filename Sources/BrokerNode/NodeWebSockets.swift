@@ -21,7 +21,10 @@ final class NodeWebSockets: ByteStreamObserver {
     private let around: WebSocketSession.Surroundings
     /// Messages are compressed for clients that offer it.
     private let deflates: Bool
+    /// Gives back what a client held that has gone.
+    private let whenGone: (Admitted) -> Void
     private var sessions = Slab<WebSocketSession>()
+    private var admitted: [ObjectIdentifier: Admitted] = [:]
     private var sweepTimer: LoopTimer?
     private var sweepPosition: UInt32 = 0
 
@@ -29,8 +32,12 @@ final class NodeWebSockets: ByteStreamObserver {
     /// instant.
     private static let sweepShares: UInt32 = 64
 
-    init(_ around: WebSocketSession.Surroundings, deflates: Bool) {
+    init(
+        _ around: WebSocketSession.Surroundings, deflates: Bool,
+        whenGone: @escaping (Admitted) -> Void
+    ) {
         self.around = around
+        self.whenGone = whenGone
         self.deflates = deflates
     }
 
@@ -48,13 +55,17 @@ final class NodeWebSockets: ByteStreamObserver {
     private var sweepInterval: Duration { around.heartbeat / Int(Self.sweepShares) }
 
     /// Answers a request for a WebSocket.
-    func open(_ request: HTTPRequest, _ exchange: HTTPExchange, asking wish: Wish?) {
+    func open(
+        _ request: HTTPRequest, _ exchange: HTTPExchange, asking wish: Wish?, as client: Admitted
+    ) {
         guard
             let upgraded = exchange.upgradeToWebSocket(
                 request, deflates: deflates, observer: self)
-        else { return }
+        else { return whenGone(client) }
         let stream = upgraded.stream
-        let session = WebSocketSession(stream, around, deflate: upgraded.deflate)
+        admitted[ObjectIdentifier(stream)] = client
+        let session = WebSocketSession(
+            stream, around, deflate: upgraded.deflate, through: client.gates)
         let key = sessions.insert(session)
         stream.context = Int(truncatingIfNeeded: Int64(bitPattern: key.packed))
         if let wish {
@@ -107,5 +118,6 @@ final class NodeWebSockets: ByteStreamObserver {
 
     func streamEnded(_ stream: ByteStream, _ reason: StreamEnd) {
         sessions.remove(Self.key(stream))?.socketEnded()
+        if let client = admitted.removeValue(forKey: ObjectIdentifier(stream)) { whenGone(client) }
     }
 }

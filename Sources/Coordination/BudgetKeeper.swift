@@ -222,9 +222,24 @@ package final class BudgetKeeper {
         }
     }
 
-    /// What this node may deliver at, of those that the cluster shares, in thousandths of an event
-    /// a second.
-    package var leasedRates: [(name: BudgetName, leased: Int, maximum: Int)] {
-        rates.values.map { ($0.name, $0.share.leased, $0.share.maximum) }
+    /// The limits that are everybody's, as Redis told of them last.
+    package var limits: [ClusterLimit] {
+        var limits: [ClusterLimit] = []
+        if let budget = ledger.connections {
+            let own = BudgetShare(leased: budget.leased, held: budget.held)
+            let all = budget.answer.map { BudgetShare(leased: $0.1.leased, held: $0.1.held) }
+            limits.append(
+                ClusterLimit(
+                    name: BudgetName(.connections), maximum: budget.settings.maximum,
+                    all: all ?? own, own: own))
+        }
+        if let rate = rates[BudgetName(.eventRate)] {
+            let own = BudgetShare(leased: rate.share.leased, held: 0)
+            let all = rate.share.answer.map { BudgetShare(leased: $0.1.leased, held: 0) }
+            limits.append(
+                ClusterLimit(
+                    name: rate.name, maximum: rate.share.maximum, all: all ?? own, own: own))
+        }
+        return limits
     }
 }

@@ -30,6 +30,28 @@ package struct BudgetName: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
+/// A node's part of one limit, or what all nodes have of it.
+package struct BudgetShare: Sendable, Equatable {
+    package var leased: Int
+    /// Of that, what is in use; of a rate nothing is held.
+    package var held: Int
+
+    package init(leased: Int, held: Int) {
+        self.leased = leased
+        self.held = held
+    }
+}
+
+/// One limit of the cluster, as the node that tells of it heard last.
+package struct ClusterLimit: Sendable, Equatable {
+    package let name: BudgetName
+    /// Connections, or thousandths of an event a second.
+    package let maximum: Int
+    /// What all nodes have of it.
+    package let all: BudgetShare
+    package let own: BudgetShare
+}
+
 /// What a node tells Redis of its part of one budget.
 package struct BudgetAsk: Sendable, Equatable {
     /// Grows with each ask of one process, so that one that comes late changes nothing.

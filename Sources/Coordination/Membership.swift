@@ -166,6 +166,8 @@ package struct ClusterView: Sendable {
     package var rebalances: [Rebalance] = []
     /// Since when nobody reads these, as far as the leases tell, by Redis' clock.
     package var unowned: [TopicPartition: UInt64] = [:]
+    /// What all nodes together may have, and do have.
+    package var limits: [ClusterLimit] = []
 
     package init() {}
 

@@ -43,6 +43,9 @@ package struct NodeReport: Sendable, Equatable {
     package var components: [String: String] = [:]
     /// How far its drain is; `nil` where it does not drain.
     package var drain: DrainProgress?
+    /// Its parts of the cluster's limits, by their names: what it has leased, and what it uses of
+    /// that. Rates are in thousandths of an event a second.
+    package var shares: [String: BudgetShare] = [:]
 
     package init(
         state: State, address: String, version: String, started: UInt64, connections: Int = 0,
@@ -81,6 +84,9 @@ extension NodeReport {
         ]
         if let canaryAge { lines.append("canary_age \(canaryAge.wholeMilliseconds)") }
         if let drain { lines.append("drain \(drain.text)") }
+        for (name, share) in shares.sorted(by: { $0.key < $1.key }) {
+            lines.append("share \(share.leased) \(share.held) \(Self.line(name))")
+        }
         lines += Self.lines("breaker", breakers) + Self.lines("component", components)
         lines += Self.lines("reads", partitions) + Self.lines("orphans", orphans)
         return lines.joined(separator: "\n")
@@ -106,6 +112,7 @@ extension NodeReport {
             case "delivery_rate": deliveryRate = Self.rate(value)
             case "canary_age": canaryAge = .milliseconds(Self.count(value))
             case "drain": drain = DrainProgress(text: value)
+            case "share": readShare(value)
             case "breaker": Self.read(value, into: &breakers)
             case "component": Self.read(value, into: &components)
             case "reads": Self.read(value, into: &partitions)
@@ -113,6 +120,13 @@ extension NodeReport {
             default: break
             }
         }
+    }
+
+    private mutating func readShare(_ text: String) {
+        let parts = text.split(separator: " ", maxSplits: 2)
+        guard parts.count == 3, shares.count < Self.namesMax else { return }
+        shares[String(parts[2])] = BudgetShare(
+            leased: Self.count(String(parts[0])), held: Self.count(String(parts[1])))
     }
 
     private static func count(_ text: String) -> Int { max(0, Int(text) ?? 0) }

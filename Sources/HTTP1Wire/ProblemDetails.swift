@@ -28,6 +28,9 @@ package struct ProblemDetails: Sendable, Hashable {
     package var parameter: String?
     package var given: String?
     package var accepted: [String]
+    /// The setting whose limit has been reached, and what it allows.
+    package var limit: String?
+    package var maximum: Int?
 
     /// - Parameter title: The phrase of the status where it is `nil`.
     package init(
@@ -73,6 +76,8 @@ package struct ProblemDetails: Sendable, Hashable {
             if let given {
                 $0.field("given", PeerText.display(given, limit: Self.givenBytes))
             }
+            if let limit { $0.field("limit", limit) }
+            if let maximum { $0.field("maximum", maximum) }
             if !accepted.isEmpty {
                 let shown = accepted.prefix(Self.acceptedCount)
                 $0.array(
