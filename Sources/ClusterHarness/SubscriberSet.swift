@@ -3,7 +3,7 @@
 
 package import EventStreamWire
 import Glibc
-import PosixIO
+package import PosixIO
 
 /// Many subscribers, driven by one thread, each of which records every event it gets.
 ///
@@ -29,6 +29,7 @@ package final class SubscriberSet: Sendable {
         let progress = Lock(Progress())
         let isStopping = Lock(false)
         let records = Lock<[SubscriberRecord]>([])
+        let timeline = Lock<[Arrivals]>([])
     }
 
     private static let pollMilliseconds: CInt = 20
@@ -56,6 +57,15 @@ package final class SubscriberSet: Sendable {
     }
 
     deinit { end() }
+
+    /// How many events all subscribers together had had by some time.
+    package struct Arrivals: Sendable {
+        package let at: MonotonicTime
+        package let count: Int
+    }
+
+    /// When events came, in the order of time.
+    package var timeline: [Arrivals] { shared.timeline.withLock { $0 } }
 
     package var progress: Progress { shared.progress.withLock { $0 } }
 
@@ -102,7 +112,14 @@ package final class SubscriberSet: Sendable {
                     progress.fewestNumbers, connection.record.numbers.count)
                 if connection.isStreaming { progress.streaming += 1 }
             }
-            shared.progress.withLock { $0 = progress }
+            let before = shared.progress.withLock { known in
+                defer { known = progress }
+                return known.totalEvents
+            }
+            if progress.totalEvents != before {
+                let arrivals = Arrivals(at: now, count: progress.totalEvents)
+                shared.timeline.withLock { $0.append(arrivals) }
+            }
         }
         for connection in connections { connection.finish() }
         shared.records.withLock { $0 = connections.map(\.record) }
