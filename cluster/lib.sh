@@ -307,6 +307,8 @@ node:
   id: node-$number
 server:
   listen: ["127.0.0.1:$(node_port "$number")"]
+  # The load balancer.
+  trusted_proxies: ["127.0.0.1"]
 redis:
   url: redis://127.0.0.1:$REDIS_PORT/0
 kafka:

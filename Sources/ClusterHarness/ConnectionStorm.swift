@@ -23,6 +23,8 @@ package final class ConnectionStorm: Sendable {
         /// Streams that are open, and the most there ever were at once.
         package var open = 0
         package var mostOpen = 0
+        /// Those that are open, by the target's port.
+        package var openAt: [UInt16: Int] = [:]
         /// The last answer that was no stream, as it came.
         package var lastRefusal = ""
         /// When the last stream was opened.
@@ -167,6 +169,7 @@ package final class ConnectionStorm: Sendable {
             guard left > 0, client.isStreaming else { return false }
             left -= 1
             tally.open -= 1
+            tally.openAt[client.port, default: 0] -= 1
             return true
         }
     }
@@ -191,7 +194,12 @@ package final class ConnectionStorm: Sendable {
         switch unsafe StreamSocket.read(client.descriptor.number, into: buffer) {
         case .wouldBlock: return true
         case .endOfFile, .failed:
-            if client.isStreaming { tally.open -= 1 } else { tally.lost += 1 }
+            guard client.isStreaming else {
+                tally.lost += 1
+                return false
+            }
+            tally.open -= 1
+            tally.openAt[client.port, default: 0] -= 1
             return false
         case .transferred(let count):
             guard !client.isStreaming else { return true }
@@ -211,6 +219,7 @@ package final class ConnectionStorm: Sendable {
             client.isStreaming = true
             tally.admitted += 1
             tally.open += 1
+            tally.openAt[client.port, default: 0] += 1
             tally.mostOpen = max(tally.mostOpen, tally.open)
             tally.lastAdmission = .now
             return true

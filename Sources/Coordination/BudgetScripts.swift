@@ -156,6 +156,7 @@ package enum BudgetScripts {
             local before, mine
             local leased, holding, idle, nodes, wanted = 0, held, 0, 1, need
             local needs = {need}
+            local others = {}
             for place = 1, #all, 2 do
               local part = {}
               for number in string.gmatch(all[place + 1], '%d+') do
@@ -176,6 +177,7 @@ package enum BudgetScripts {
                   nodes = nodes + 1
                   wanted = wanted + part[4]
                   needs[#needs + 1] = part[4]
+                  others[#others + 1] = part
                 end
               end
             end
@@ -185,11 +187,11 @@ package enum BudgetScripts {
             else mine = claim end
             mine = math.max(mine, held)
             local target
+            local left, level = maximum, maximum
             if wanted <= maximum then
               target = need + math.min(spare, math.floor((maximum - wanted) / nodes))
             else
               table.sort(needs)
-              local left, level = maximum, 0
               for place = 1, #needs do
                 level = left / (#needs - place + 1)
                 if needs[place] > level then break end
@@ -199,10 +201,17 @@ package enum BudgetScripts {
             end
             local free = math.max(0, maximum - leased - mine)
             local goal = target
-            -- Places that somebody waits for are no use to anybody while they are divided fairly.
-            if ARGV[11] == 'connections' then goal = math.max(target, need) end
+            local promised = 0
+            if ARGV[11] == 'connections' then
+              -- A place that somebody waits for does not lie idle for the sake of fairness.
+              goal = math.max(target, need)
+              for _, part in ipairs(others) do
+                promised = promised + math.max(0, math.floor(math.min(part[4], level)) - part[2])
+              end
+            end
             if trusts and mine < goal then
-              local more = math.min(goal - mine, free)
+              local fair = math.max(0, math.min(target - mine, free))
+              local more = math.max(fair, math.min(goal - mine, free - promised))
               mine = mine + more
               free = free - more
             end

@@ -39,8 +39,12 @@ extension Cluster {
                     "limits.cluster_connections": "\(places)", "kafka.session_timeout": "60s",
                 ])
             let storm = ConnectionStorm(path: Cluster.detections)
+            // Before the nodes know each other for the length of a lease, everybody waits, and this
+            // process has no more descriptors than it wants to make attempts.
+            storm.attempt(1, at: cluster.ports)
+            try #require(Waiting.until(within: .seconds(30)) { storm.tally.open == 1 })
             let began = MonotonicTime.now
-            storm.attempt(attempts, at: cluster.ports, over: .seconds(1))
+            storm.attempt(attempts - 1, at: cluster.ports, over: .seconds(1))
             try #require(
                 Waiting.until(within: .seconds(60)) { storm.tally.areAllAnswered },
                 "\(storm.tally)\n\(cluster.diagnosis)")
@@ -57,7 +61,10 @@ extension Cluster {
                     "\"limit\":\"limits.cluster_connections\",\"maximum\":\(places)"),
                 "\(first.lastRefusal)")
             for round in 1...kills {
-                let victim = cluster.nodes[round % 3]
+                // In turn; a node that nobody has come to since it came back is passed over.
+                let open = storm.tally.openAt
+                let turn = (0..<3).map { cluster.nodes[(round + $0) % 3] }
+                let victim = try #require(turn.first { open[$0.port, default: 0] > 0 })
                 let others = cluster.ports.filter { $0 != victim.port }
                 let killed = MonotonicTime.now
                 victim.kill()
