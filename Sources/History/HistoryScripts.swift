@@ -25,8 +25,8 @@ package enum HistoryScripts {
         local function trim(window, index, floorkey, keep)
           local floor = redis.call('HMGET', floorkey, 'id', 'events', 'bytes')
           local floorid = floor[1] or '0-0'
-          local events = tonumber(floor[2] or '0') + keep.added
-          local bytes = tonumber(floor[3] or '0') + keep.addedbytes
+          local events = tonumber(floor[2] or '0')
+          local bytes = tonumber(floor[3] or '0')
           local oldest, moved = keep.now - keep.age, false
           for step = 1, 64 do
             local entry = redis.call('XRANGE', index, '(' .. floorid, '+', 'COUNT', 1)[1]
@@ -37,10 +37,10 @@ package enum HistoryScripts {
             events = events - tonumber(entry[2][6])
             bytes = math.max(0, bytes - size(entry[2]))
           end
-          if moved or keep.added > 0 then
+          if moved then
             redis.call('HSET', floorkey, 'id', floorid, 'events', events, 'bytes', bytes)
+            redis.call('XTRIM', window, 'MINID', after(floorid))
           end
-          if moved then redis.call('XTRIM', window, 'MINID', after(floorid)) end
           if floorid == '0-0' or not (moved or keep.idle) then return moved end
           -- The index, by age and by number. Never up to the floor: what the window still
           -- holds is counted by the index, and the floor's own entry says that it is whole.
@@ -70,7 +70,7 @@ package enum HistoryScripts {
         body: trimming + """
             local time = redis.call('TIME')
             local moved = trim(KEYS[1], KEYS[2], KEYS[3], {
-              added = 0, addedbytes = 0, spared = '', idle = true,
+              spared = '', idle = true,
               now = time[1] * 1000 + math.floor(time[2] / 1000),
               events = tonumber(ARGV[1]), age = tonumber(ARGV[2]), bytes = tonumber(ARGV[3]),
               indexage = tonumber(ARGV[4]), indexbatches = tonumber(ARGV[5])})
@@ -180,8 +180,14 @@ package enum HistoryScripts {
             if redis.call('SADD', KEYS[6], ARGV[1]) == 1 then
               redis.call('XADD', KEYS[7], '*', 't', ARGV[1])
             end
+            local events = redis.call('HINCRBY', KEYS[5], 'events', count)
+            local bytes = redis.call('HINCRBY', KEYS[5], 'bytes', #ARGV[7])
+            -- Every node waits for this script: what is too old can wait for one in eight.
+            if events <= tonumber(ARGV[8]) and bytes <= tonumber(ARGV[15]) and now % 8 > 0 then
+              return {3, ms, n}
+            end
             trim(KEYS[2], KEYS[3], KEYS[5], {
-              added = count, addedbytes = #ARGV[7], spared = id, now = now,
+              spared = id, now = now,
               events = tonumber(ARGV[8]), age = tonumber(ARGV[9]), bytes = tonumber(ARGV[15]),
               indexage = tonumber(ARGV[10]), indexbatches = tonumber(ARGV[13])})
             return {3, ms, n}

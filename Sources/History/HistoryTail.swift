@@ -4,6 +4,7 @@
 package import BrokerCore
 import Bytes
 package import EventStreamWire
+import Glibc
 package import Observability
 package import PosixIO
 package import Reactor
@@ -398,6 +399,10 @@ package final class HistoryTail {
             }
         }
         metrics.newestID = newestID
-        if !batches.isEmpty { deliver(batches) }
+        guard !batches.isEmpty else { return }
+        deliver(batches)
+        // Who serves them goes first, where there is one processor for both: the next read of
+        // history can wait for them, and they have waited for the last one.
+        sched_yield()
     }
 }

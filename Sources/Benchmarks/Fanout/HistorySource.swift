@@ -20,12 +20,12 @@ final class HistorySource: EventSource {
     private let failures = FailureCount()
     private var pace: NamedThread?
     private var number = 0
+    private var nextOffset: Int64 = 0
 
     /// What lives on the loop.
     private final class Parts {
         let connection: RedisConnection
         let appender: HistoryAppender
-        var nextOffset: Int64 = 0
 
         init(connection: RedisConnection, appender: HistoryAppender) {
             self.connection = connection
@@ -84,18 +84,27 @@ final class HistorySource: EventSource {
 
     func begin(_ schedule: Schedule) {
         let first = number
+        let offset = nextOffset
         number += schedule.events
+        nextOffset += Int64(schedule.events)
         let (loop, parts, topic, size) = (loop, parts, topic, eventBytes)
         let failures = failures
         pace = NamedThread("pace") {
+            // The next batch is made before it is due: who makes events is not what is measured.
+            let make = { (batch: Int) -> AppendRequest? in
+                Self.request(
+                    batch, of: schedule, first: first, offset: offset, topic: topic, bytes: size)
+            }
+            var prepared = schedule.batches > 0 ? make(0) : nil
             Pace.run(schedule) { batches in
+                let requests =
+                    (batches.first.map { _ in [prepared] } ?? []) + batches.dropFirst().map(make)
                 loop.post {
-                    for batch in batches {
-                        Self.append(
-                            batch, of: schedule, first: first, topic: topic, bytes: size,
-                            parts.value, failures)
+                    for request in requests.compactMap(\.self) {
+                        Self.append(request, parts.value, failures)
                     }
                 }
+                prepared = batches.upperBound < schedule.batches ? make(batches.upperBound) : nil
             }
         }
     }
@@ -109,13 +118,12 @@ final class HistorySource: EventSource {
         return failures.takeAll()
     }
 
-    private static func append(
-        _ batch: Int, of schedule: Schedule, first: Int, topic: String, bytes size: Int,
-        _ parts: Parts, _ failures: FailureCount
-    ) {
+    private static func request(
+        _ batch: Int, of schedule: Schedule, first: Int, offset: Int64, topic: String,
+        bytes size: Int
+    ) -> AppendRequest? {
         let count = schedule.eventsPerBatch
-        let base = parts.nextOffset
-        parts.nextOffset += Int64(count)
+        let base = offset + Int64(batch * count)
         // An ingest of its own for each batch, which expects nothing of Redis: batches go one after
         // the other without waiting, and one that was refused is nobody's loss here.
         var ingest = PartitionIngest(
@@ -131,10 +139,15 @@ final class HistorySource: EventSource {
                 offset: base + Int64(row), timestamp: 0, key: writer.bytes.span.extracting(0..<0),
                 hasKey: false, headers: [], value: writer.bytes.span)
         }
-        guard let request = ingest.takeBatch() else { return }
+        return ingest.takeBatch()
+    }
+
+    private static func append(
+        _ request: AppendRequest, _ parts: Parts, _ failures: FailureCount
+    ) {
         parts.appender.append(request) { result in
             if case .success(.appended) = result { return }
-            failures.add(count)
+            failures.add(request.count)
         }
     }
 }
