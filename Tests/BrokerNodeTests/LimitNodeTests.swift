@@ -117,6 +117,43 @@ struct LimitNodeTests {
         #expect(answer.contains("limits.cluster_connections"))
     }
 
+    @Test("the connections of one client share its rate, another client has its own")
+    func clientRate() throws {
+        let bench = try NodeBench()
+        let port = try bench.start {
+            $0.limits.principalEventRate = 20
+            $0.limits.onLimit = .shed
+            $0.server.trustedProxies = ["127.0.0.1"]
+        }
+        defer { bench.stop() }
+        try #require(Waiting.until(within: .seconds(20)) { isReady(port) })
+        let clients = SubscriberSet(count: 4, path: Self.path, targets: [port])
+        try #require(clients.waitUntilStreaming(within: .seconds(20)))
+        let producer = try EventProducer(
+            bootstrapServers: bench.kafka.bootstrapServers, partitions: 2)
+        producer.startPace(perSecond: 100)
+        try #require(
+            Waiting.until(within: .seconds(40)) { clients.progress.fewestEvents >= 2 },
+            "\(clients.progress)")
+        // Another client, by what the proxy says, gets everything that 20 a second are.
+        let other = try LoopbackHTTP.exchange(
+            Array(
+                "GET \(Self.path) HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.4\r\n\r\n".utf8
+            ),
+            port: port, within: .seconds(3)
+        ).text
+        let before = clients.progress.totalEvents
+        let began = MonotonicTime.now
+        _ = Waiting.until(within: .seconds(2)) { false }
+        let span = (MonotonicTime.now - began).inSeconds
+        let count = clients.progress.totalEvents - before
+        try producer.stopPace()
+        #expect(Double(count) <= (span + 0.3) * 20, "\(count) in \(span) s")
+        #expect(other.contains("event: "))
+        #expect(other.contains("\"causes\":{\"principal\":"))
+        #expect(clients.stop().allSatisfy { $0.complaints.contains { $0.contains("principal") } })
+    }
+
     @Test("Redis away: the node's own part is given out, and then the answer names Redis")
     func redisAway() throws {
         let bench = try NodeBench()

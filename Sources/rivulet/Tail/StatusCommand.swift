@@ -99,6 +99,7 @@ enum StatusReport {
             if troubles.isEmpty { continue }
             lines.append("\(shown(node["id"])): \(troubles.joined(separator: ", "))")
         }
+        lines += limits(document["limits"])
         let unread = (document["partitions"]?.elements ?? []).filter { $0["owner"]?.text == nil }
         if !unread.isEmpty {
             lines += ["", "without an owner:"]
@@ -138,6 +139,17 @@ enum StatusReport {
             ])
         }
         return columns(rows)
+    }
+
+    /// What all nodes together may have, and have.
+    private static func limits(_ value: JSONValue?) -> [String] {
+        guard case .object(let limits)? = value, !limits.isEmpty else { return [] }
+        return ["", "limits of the cluster:"]
+            + limits.map { name, limit in
+                let held = limit["held"].map { ", \(number($0)) in use" } ?? ""
+                return "  \(clean(name)): \(number(limit["maximum"])), "
+                    + "\(number(limit["leased"])) leased\(held)"
+            }
     }
 
     private static func moves(of rebalance: JSONValue) -> [String] {
