@@ -113,6 +113,10 @@ let domain: [Target] =
 let composition: [Target] =
     room("TrafficScene", on: ["Bytes"], tests: ["JSONFields"])
     + room(
+        "LoadGenerator",
+        on: ["Bytes", "PosixIO", "Observability", "EventStreamWire", "KafkaClient", "CLinux"]
+    )
+    + room(
         "Verification",
         on: ["Bytes", "EventStreamWire", "JSONFields", "NodeConfiguration"]
     )
@@ -133,7 +137,7 @@ let programs: [Target] = [
         dependencies: [
             "Bytes", "PosixIO", "Observability", "HTTP1Wire", "EventStreamWire", "JSONFields",
             "NodeConfiguration", "Reactor", "KafkaClient", "RedisClient", "BrokerNode",
-            "TrafficScene", "Verification", "CLinux",
+            "TrafficScene", "Verification", "LoadGenerator", "CLinux",
         ]
     ),
     .testTarget(
@@ -152,7 +156,9 @@ let programs: [Target] = [
             "ClusterHarness", "CLinux", "CBenchFloor", "CAllocationCount",
         ]
     ),
-    .testTarget(name: "BenchmarksTests", dependencies: ["Benchmarks", "Bytes", "PosixIO"]),
+    .testTarget(
+        name: "BenchmarksTests",
+        dependencies: ["Benchmarks", "Bytes", "PosixIO", "Observability"]),
 ]
 
 let testOnly: [Target] = [

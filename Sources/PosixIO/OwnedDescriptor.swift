@@ -24,6 +24,13 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
         guard Glibc.close(number) == 0 || errno == EINTR else { throw .current }
     }
 
+    /// Gives the number to somebody who will close it.
+    package consuming func release() -> CInt {
+        let number = self.number
+        discard self
+        return number
+    }
+
     deinit { _ = Glibc.close(number) }
 
     /// Opens a file. `flags` and `mode` are those of open(2).

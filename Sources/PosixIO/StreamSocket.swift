@@ -251,9 +251,22 @@ package enum StreamSocket {
 
     /// Begins to connect. The socket becomes writable when the outcome is known; ask
     /// ``pendingError(of:)`` for it then.
-    package static func connect(to address: SocketAddress) throws(Errno) -> OwnedDescriptor {
+    ///
+    /// - Parameter source: An address of this machine to come from, with port 0; `nil` leaves it to
+    ///   the kernel. The port is chosen for the target, so that one address has all ports for each.
+    package static func connect(to address: SocketAddress, from source: SocketAddress? = nil)
+        throws(Errno) -> OwnedDescriptor
+    {
         let socket = try open(family: address.family)
         if case .unix = address {} else { try disableDelay(socket.number) }
+        if let source {
+            try set(
+                socket.number, level: CInt(IPPROTO_IP), option: CInt(IP_BIND_ADDRESS_NO_PORT),
+                to: 1)
+            try unsafe source.withSockaddr { (raw, length) throws(Errno) in
+                guard unsafe bind(socket.number, raw, length) == 0 else { throw .current }
+            }
+        }
         try unsafe address.withSockaddr { (raw, length) throws(Errno) in
             guard unsafe Glibc.connect(socket.number, raw, length) != 0 else { return }
             guard errno == EINPROGRESS || errno == EINTR else { throw .current }

@@ -18,6 +18,7 @@ enum Program {
         Command(specification: DoctorCommand.specification, run: DoctorCommand.run),
         Command(specification: StatusCommand.specification, run: StatusCommand.run),
         Command(specification: VerifyCommand.specification, run: VerifyCommand.run),
+        Command(specification: LoadCommand.specification, run: LoadCommand.run),
         Command(specification: FeedCommand.specification, run: FeedCommand.run),
         Command(specification: DevKafkaCommand.specification, run: DevKafkaCommand.run),
     ]
@@ -41,6 +42,8 @@ enum Program {
             guard let name = rest.first else { return show(overview) }
             return run([name, "--help"])
         case "serve": return runServe(arguments: rest)
+        // A part of load that people have no use for.
+        case LoadWorkerProcess.commandName: return LoadWorkerProgram.run()
         default: break
         }
         guard let command = commands.first(where: { $0.specification.name == first }) else {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Observability
 import PosixIO
 import Testing
 

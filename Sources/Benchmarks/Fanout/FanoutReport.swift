@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Observability
 import PosixIO
 
 /// All windows that count, of one number of connections in one mode.

@@ -1,6 +1,7 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+import Observability
 import PosixIO
 
 /// What arrived over all connections since the tally was begun.

@@ -5,6 +5,7 @@ import Bytes
 import ClusterHarness
 import EventStreamWire
 import Glibc
+import Observability
 import PosixIO
 
 /// Old events from a node that was started after they were written: nearly all of them have to
