@@ -53,6 +53,18 @@ package final class LoadPublisher: Sendable {
 
     package var progress: Progress { progress_.withLock { $0 } }
 
+    /// Has the producer find its brokers and the partitions' leaders, by events that no run counts,
+    /// so that the first of the schedule are not late for that. False where none got through.
+    package func warmUp(within limit: Duration) -> Bool {
+        for number in 0..<min(settings.keys, 64) {
+            let value = LoadEvent.text(
+                run: "warm-up", due: 0, number: number, key: number, bytes: LoadEvent.bytesMin)
+            try? producer.produce(
+                topic: settings.topic, key: Array("cam\(number)".utf8), value: value)
+        }
+        return producer.flush(within: limit)
+    }
+
     package func start() {
         let thread = NamedThread("publisher") { self.run() }
         self.thread.withLock { $0 = thread }

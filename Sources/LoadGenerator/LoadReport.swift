@@ -47,7 +47,7 @@ package struct LoadReport: Sendable {
     package var publisher = LoadPublisher.Progress()
     /// How many subscribers have had how many of the run's events.
     package var received: [UInt32: Int] = [:]
-    /// Resident bytes of the workers together, at the most.
+    /// What the workers' resident memory has grown by for their subscribers.
     package var workerBytes = 0
     package var wasCutShort = false
     /// Why subscribers got no stream, where any did not.

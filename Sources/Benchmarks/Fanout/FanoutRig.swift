@@ -4,6 +4,7 @@
 import BrokerTestKit
 import Bytes
 import Glibc
+import Observability
 import PosixIO
 
 /// One of the servers that are compared.

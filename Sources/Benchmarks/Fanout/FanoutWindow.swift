@@ -1,6 +1,8 @@
 // Copyright the Rivulet authors. Licensed under the Apache License, Version 2.0; see LICENSE.
 // SPDX-License-Identifier: Apache-2.0
 
+import Observability
+
 /// What one schedule against one server came to.
 struct FanoutWindow: Sendable {
     let connections: Int

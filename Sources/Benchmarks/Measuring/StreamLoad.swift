@@ -4,6 +4,7 @@
 import CBenchFloor
 import CLinux
 import Glibc
+import Observability
 import PosixIO
 import TLSEngine
 

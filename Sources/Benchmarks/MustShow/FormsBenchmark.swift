@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Observability
 
 /// What streams cost over TLS, HTTP/2 and under a content coding, beside plain ones and the floor.
 enum FormsBenchmark {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Bytes
+import Observability
 import PosixIO
 
 /// Everything that fan-out has to show, in one run with a list at its end.

@@ -3,6 +3,7 @@
 
 import Bytes
 import EventStreamWire
+import Observability
 import PosixIO
 
 /// What one client that never reads does to all the others, and what becomes of it.

@@ -25,6 +25,8 @@ final class LoadRun {
     /// Connections of one worker: what the descriptor limit leaves, and no more than one loop serves.
     private static let workerConnectionsMax = 18_000
     private static let reservedDescriptors = 200
+    /// How long Kafka may take to take the first events.
+    private static let warmUpMax: Duration = .seconds(15)
     /// How long the last events may take to arrive.
     private static let drainMax: Duration = .seconds(15)
     private static let metricsBytesMax = 4 << 20
@@ -73,6 +75,11 @@ final class LoadRun {
                 topic: settings.topic, schedule: settings.schedule, run: run_,
                 eventBytes: settings.eventBytes, keys: settings.keys), producer: producer)
         if !stop.isStopped {
+            guard publisher.warmUp(within: Self.warmUpMax) else {
+                throw ProgramError(
+                    .unavailable,
+                    "Kafka has not taken the first events for \(settings.topic) in time")
+            }
             publisher.start()
             while !publisher.progress.isOver, !stop.isStopped { turn(publisher) }
         }

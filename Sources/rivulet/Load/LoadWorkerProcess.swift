@@ -16,6 +16,7 @@ final class LoadWorkerProcess {
 
     private(set) var ticks: [LoadTick] = []
     private(set) var received: [UInt32: Int] = [:]
+    /// What its memory has grown by for its subscribers, at the most.
     private(set) var residentBytes = 0
     private(set) var refusal: String?
     private(set) var hasEnded = false
@@ -149,6 +150,7 @@ enum LoadWorkerProgram {
     }
 
     private static func work(_ settings: LoadWorker.Settings) throws(Errno) {
+        let before = DescriptorLimit.residentBytes
         let worker = try LoadWorker(settings)
         var next = MonotonicTime.now + tick
         while !isTold() {
@@ -161,7 +163,7 @@ enum LoadWorkerProgram {
         StandardStream.print("T \(worker.takeTick().line)")
         let counts = worker.receivedCounts.map { "\($0.key):\($0.value)" }
         StandardStream.print("R \(counts.joined(separator: ","))")
-        StandardStream.print("M \(DescriptorLimit.residentBytes)")
+        StandardStream.print("M \(max(0, DescriptorLimit.residentBytes - before))")
         if let refusal = worker.refusal { StandardStream.print("X \(refusal)") }
     }
 
