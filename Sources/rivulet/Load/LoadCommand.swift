@@ -56,9 +56,7 @@ enum LoadCommand {
                 line: "rivulet load -n 500 -b \"$(cat cluster/.run/kafka.bootstrap)\""),
             CommandExample(
                 purpose: "20,000 on three nodes, with a page to look at",
-                line:
-                    "rivulet load -n 20000 -r 50 -d 60s --slo p99=500ms,loss=0 --report load.html "
-                    + "http://127.0.0.1:808{1,2,3}/api/v1/sse/detections"),
+                line: "rivulet load -n 20000 -d 60s --slo loss=0 --report load.html URL URL URL"),
         ],
         exits: [
             (.success, "The run is over, and every objective holds."),
