@@ -27,8 +27,9 @@ final class LoadRun {
     private static let reservedDescriptors = 200
     /// How long Kafka may take to take the first events.
     private static let warmUpMax: Duration = .seconds(15)
-    /// How long the last events may take to arrive.
-    private static let drainMax: Duration = .seconds(15)
+    /// After the last event was published: how long nothing may come, and how long it may take in all.
+    private static let silenceMax: Duration = .seconds(20)
+    private static let drainMax: Duration = .seconds(120)
     private static let metricsBytesMax = 4 << 20
 
     init(_ settings: LoadSettings, stop: StopSignals) throws(ProgramError) {
@@ -202,11 +203,16 @@ final class LoadRun {
 
     /// Waits for what is on its way.
     private func drain(_ publisher: LoadPublisher) {
-        let deadline = MonotonicTime.now + Self.drainMax
-        while !stop.isStopped, MonotonicTime.now < deadline {
+        var deadline = MonotonicTime.now + Self.silenceMax
+        let end = MonotonicTime.now + Self.drainMax
+        var delivered = report.total[.delivered]
+        while !stop.isStopped, MonotonicTime.now < min(deadline, end) {
             let wanted = UInt64(publisher.progress.acknowledged) * UInt64(settings.connections)
-            if report.total[.delivered] >= wanted { return }
+            if delivered >= wanted { return }
             turn(publisher)
+            let now = report.total[.delivered]
+            if now > delivered { deadline = .now + Self.silenceMax }
+            delivered = now
         }
     }
 
@@ -282,9 +288,16 @@ enum DescriptorLimit {
         return Int(clamping: limit.rlim_max)
     }
 
+    /// What the kernel counts as resident at this moment; 0 where it does not say.
     static var residentBytes: Int {
-        var usage = rusage()
-        _ = unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return Int(usage.ru_maxrss) * 1024
+        guard let file = try? OwnedDescriptor.open("/proc/self/statm", flags: O_RDONLY) else {
+            return 0
+        }
+        var bytes = [UInt8](repeating: 0, count: 256)
+        let count = unsafe read(file.number, &bytes, bytes.count)
+        let words = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+            .split(separator: " ")
+        guard words.count > 1, let pages = Int(words[1]) else { return 0 }
+        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 }
