@@ -8,7 +8,7 @@ import PosixIO
 enum LoadCommand {
     static let specification = CommandSpecification(
         name: "load",
-        summary: "open many subscribers, publish on a schedule, and report latency and loss",
+        summary: "many subscribers, a schedule of events, and a report",
         synopsis: ["load [options] [URL...]"],
         details: [
             "Opens subscribers at the URLs, waits until all have a stream, publishes events to Kafka on "
