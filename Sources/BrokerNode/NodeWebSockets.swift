@@ -63,7 +63,9 @@ final class NodeWebSockets: ByteStreamObserver {
                 request, deflates: deflates, observer: self)
         else { return whenGone(client) }
         let stream = upgraded.stream
-        admitted[ObjectIdentifier(stream)] = client
+        if !client.places.isEmpty || !client.gates.isEmpty {
+            admitted[ObjectIdentifier(stream)] = client
+        }
         let session = WebSocketSession(
             stream, around, deflate: upgraded.deflate, through: client.gates)
         let key = sessions.insert(session)

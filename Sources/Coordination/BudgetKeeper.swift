@@ -22,7 +22,7 @@ package final class BudgetKeeper {
 
     private final class Rate {
         let name: BudgetName
-        let lever: any RateLever
+        var lever: any RateLever
         var share: LeasedRate
         var measuredAt: MonotonicTime
         var demand: (perSecond: Double, wasShort: Bool)? = (0, false)
@@ -86,7 +86,14 @@ package final class BudgetKeeper {
     ///
     /// - Parameter perSecond: Events of the whole cluster.
     package func share(_ name: BudgetName, perSecond: Int, through lever: any RateLever) {
-        guard !isStopped, rates[name] == nil else { return }
+        guard !isStopped else { return }
+        if let known = rates[name] {
+            // The one before has gone, and this one has come before that was told.
+            known.lever = lever
+            known.demand = (0, false)
+            lever.set(thousandths: known.share.leased)
+            return ask(about: known)
+        }
         let share = LeasedRate(perSecond: perSecond, lease: ledger.settings.lease)
         rates[name] = Rate(name, lever, share)
         rates[name].map { ask(about: $0) }
@@ -162,6 +169,7 @@ package final class BudgetKeeper {
             guard let self else { return }
             switch result {
             case .success(let reply):
+                isWarned = false
                 let answer = BudgetAnswer(reply)
                 if answer == nil { warn("Redis answered an ask for a budget with something else") }
                 done(answer)

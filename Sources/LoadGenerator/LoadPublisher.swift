@@ -42,7 +42,7 @@ package final class LoadPublisher: Sendable {
 
     private let settings: Settings
     private let producer: KafkaProducer
-    private let progress_ = Lock(Progress())
+    private let counted = Lock(Progress())
     private let isStopping = Lock(false)
     private let thread = Lock<NamedThread?>(nil)
 
@@ -51,7 +51,7 @@ package final class LoadPublisher: Sendable {
         self.producer = producer
     }
 
-    package var progress: Progress { progress_.withLock { $0 } }
+    package var progress: Progress { counted.withLock { $0 } }
 
     /// Has the producer find its brokers and the partitions' leaders, by events that no run counts,
     /// so that the first of the schedule are not late for that. False where none got through.
@@ -97,7 +97,7 @@ package final class LoadPublisher: Sendable {
 
     private func finish() {
         _ = producer.flush(within: .seconds(10))
-        progress_.withLock { $0.isOver = true }
+        counted.withLock { $0.isOver = true }
     }
 
     private func publish(_ number: Int, due: UInt64, late: Duration) {
@@ -108,17 +108,17 @@ package final class LoadPublisher: Sendable {
             try producer.produce(
                 topic: settings.topic, key: Array("cam\(key)".utf8), value: value,
                 timestamp: Int64(due / 1000)
-            ) { [progress_] result in
-                progress_.withLock {
+            ) { [counted] result in
+                counted.withLock {
                     if case .success = result { $0.acknowledged += 1 } else { $0.failed += 1 }
                 }
             }
-            progress_.withLock {
+            counted.withLock {
                 $0.published += 1
                 $0.latestBy = max($0.latestBy, late)
             }
         } catch {
-            progress_.withLock { $0.failed += 1 }
+            counted.withLock { $0.failed += 1 }
         }
     }
 

@@ -106,6 +106,11 @@ private final class BudgetScene: Sendable {
         admitted.wrappingSubtract(ledger.connections?.held ?? 0, ordering: .relaxed)
     }
 
+    func share(_ id: String, _ name: BudgetName, _ perSecond: Int, _ lever: any RateLever) {
+        guard let part = parts.withLock({ $0[id] }) else { return }
+        loop.answer { part.value.keeper.share(name, perSecond: perSecond, through: lever) }
+    }
+
     func held(_ id: String) -> Int { ledgers.withLock { $0[id] }?.connections?.held ?? 0 }
 
     /// `count` clients want to connect at once.
@@ -158,8 +163,13 @@ private final class TestLever: RateLever {
     private let state = Lock<(perSecond: Double, rate: Int)>((0, 0))
 
     func takeDemand(over span: Duration) -> (perSecond: Double, wasShort: Bool)? {
-        state.withLock { ($0.perSecond, $0.perSecond * 1000 > Double($0.rate)) }
+        guard !hasLeft.withLock({ $0 }) else { return nil }
+        return state.withLock { ($0.perSecond, $0.perSecond * 1000 > Double($0.rate)) }
     }
+    private let hasLeft = Lock(false)
+
+    /// Nobody is connected whom it concerns.
+    func leave() { hasLeft.withLock { $0 = true } }
     func set(thousandths: Int) { state.withLock { $0.rate = thousandths } }
     func want(_ perSecond: Double) { state.withLock { $0.perSecond = perSecond } }
     var rate: Int { state.withLock { $0.rate } }
@@ -256,6 +266,28 @@ struct BudgetScriptTests {
         for id in nodes { scene.storm(id, 1, as: "two") }
         #expect(scene.comesAbout { scene.answeredCount == 15 })
         #expect(scene.admittedCount == 8)
+    }
+
+    @Test("a rate that nobody uses is given back, and whoever comes next has it at once")
+    func succession() throws {
+        let scene = try BudgetScene(.init(lease: BudgetScene.length))
+        let name = BudgetName(.eventRate, of: "one")
+        let first = TestLever()
+        first.want(1000)
+        try scene.start("a", levers: [(name, 50, first)])
+        #expect(scene.comesAbout { first.rate > 40_000 }, "\(first.rate)")
+        // It goes, and another comes before anybody has been told.
+        first.leave()
+        let second = TestLever()
+        second.want(1000)
+        scene.share("a", name, 50, second)
+        #expect(scene.comesAbout { second.rate > 40_000 }, "\(second.rate)")
+        second.leave()
+        #expect(scene.comesAbout { second.rate == 0 })
+        let third = TestLever()
+        third.want(1000)
+        scene.share("a", name, 50, third)
+        #expect(scene.comesAbout { third.rate > 40_000 }, "\(third.rate)")
     }
 
     @Test("a rate is shared by what the nodes need, and never more than all of it is in use")

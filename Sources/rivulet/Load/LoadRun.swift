@@ -17,7 +17,7 @@ final class LoadRun {
     private let targets: [LoadTarget]
     private var workers: [LoadWorkerProcess] = []
     private var report: LoadReport
-    private let run_: String
+    private let runID: String
     private var began = MonotonicTime.now
     private var told = MonotonicTime.now
     private let isTerminal = isatty(2) == 1
@@ -36,7 +36,7 @@ final class LoadRun {
         self.settings = settings
         self.stop = stop
         let run = String(UInt64.random(in: 0...UInt64.max), radix: 36)
-        run_ = run
+        runID = run
         var targets: [LoadTarget] = []
         for (url, weight) in settings.urls {
             do throws(ResolveError) {
@@ -73,7 +73,7 @@ final class LoadRun {
         }
         let publisher = LoadPublisher(
             .init(
-                topic: settings.topic, schedule: settings.schedule, run: run_,
+                topic: settings.topic, schedule: settings.schedule, run: runID,
                 eventBytes: settings.eventBytes, keys: settings.keys), producer: producer)
         if !stop.isStopped {
             guard publisher.warmUp(within: Self.warmUpMax) else {
@@ -125,7 +125,7 @@ final class LoadRun {
                 try LoadWorkerProcess(
                     .init(
                         targets: targets, connections: share, first: first,
-                        connectRate: settings.connectRate / Double(count), run: run_)))
+                        connectRate: settings.connectRate / Double(count), run: runID)))
             first += share
         }
         let names = count == 1 ? "1 process" : "\(count) processes"
