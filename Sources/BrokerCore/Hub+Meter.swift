@@ -290,8 +290,10 @@ extension Hub {
 
     private func gateMayBeOpen(_ name: ObjectIdentifier) {
         guard let queue = gateQueues[name] else { return }
+        // Those who have gone wait for nothing, also where the gate never opens again.
+        let waiting = queue.keys.filter { subscribers[$0.slab] != nil }
+        queue.members = Set(waiting)
         // Who is served and waits again goes to the end, so each has one turn.
-        let waiting = queue.keys
         queue.keys = []
         var served = 0
         while served < waiting.count, queue.gate.delay(at: loop.now) == .zero {

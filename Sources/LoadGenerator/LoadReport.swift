@@ -151,7 +151,10 @@ package struct LoadReport: Sendable {
         }
         if let refusal { lines.append("the first refusal: \(refusal)") }
         for reason in saturation { lines.append("do not trust this: \(reason)") }
-        if wasCutShort { lines.append("cut short: the run was interrupted") }
+        if wasCutShort {
+            lines.append(
+                "cut short: the run was interrupted, and what was on its way counts as lost")
+        }
         return lines
     }
 

@@ -89,6 +89,8 @@ package final class LoadWorker {
     private static let bufferBytes = 256 << 10
     /// No event of a load, and no response head, comes near this.
     private static let carryBytesMax = 4 << 20
+    /// What is shown of an answer that was no stream.
+    private static let refusalBytesMax = 200
     /// How long a refused subscriber waits where nothing else is said.
     private static let refusedMilliseconds: UInt64 = 1000
 
@@ -338,7 +340,7 @@ package final class LoadWorker {
     }
 
     private func refuse(_ index: Int, _ reason: String) {
-        refusal = refusal ?? reason
+        refusal = refusal ?? PeerText.display(reason, limit: Self.refusalBytesMax)
         tick[.refused] += 1
         comeBack(index, after: Self.refusedMilliseconds)
     }

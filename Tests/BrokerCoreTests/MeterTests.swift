@@ -150,6 +150,20 @@ struct MeterTests {
         #expect(bench.value { $0.hub.metrics.rateShed[.ended]!.value } == 3)
     }
 
+    @Test("who goes while waiting for a gate that never opens is forgotten")
+    func goneWhileWaiting() throws {
+        let bench = try HubBench(windowBytes: 1 << 20)
+        let closed = MeteredGate(RateGate(burst: .milliseconds(50)), .principal)
+        _ = bench.subscribe("cameras", through: [closed])
+        bench.publish("cams", count: 3)
+        #expect(bench.value { $0.hub.gateQueues.count } == 1)
+        bench.step { $0.hub.sinkEnded($0.sinks[0].key!) }
+        let deadline = MonotonicTime.now + .seconds(10)
+        while bench.value({ $0.hub.gateQueues.count }) > 0, MonotonicTime.now < deadline {}
+        #expect(bench.value { $0.hub.gateQueues.isEmpty })
+        #expect(isBalanced(bench))
+    }
+
     @Test("urgent events pass before others are shed")
     func urgency() throws {
         var limits = LimitsSection()

@@ -19,7 +19,6 @@ final class LoadRun {
     private var report: LoadReport
     private let runID: String
     private var began = MonotonicTime.now
-    private var told = MonotonicTime.now
     private let isTerminal = isatty(2) == 1
 
     /// Connections of one worker: what the descriptor limit leaves, and no more than one loop serves.
@@ -225,12 +224,7 @@ final class LoadRun {
             for worker in workers { worker.read() }
         }
         if isTerminal { StandardStream.say("") }
-        let before = report.seconds.count
         collect(nil)
-        // The workers close their streams before they say the last of them.
-        if report.seconds.count > before, before > 0 {
-            report.seconds[before].published = report.seconds[before - 1].published
-        }
         for worker in workers {
             report.received.merge(worker.received) { $0 + $1 }
             report.workerBytes += worker.residentBytes
