@@ -116,6 +116,16 @@ extension Hub {
             passBatch(subscriber, batch)
             return true
         }
+        if members.makesFrames, case .window(let ordinal) = subscriber.source {
+            defer { window.recount(ordinal) }
+            return decide(batch, rows, for: subscriber, meter)
+        }
+        return decide(batch, rows, for: subscriber, meter)
+    }
+
+    private func decide(
+        _ batch: EventBatch, _ rows: [Int], for subscriber: Subscriber, _ meter: Meter
+    ) -> Bool {
         let rule = rule(of: batch, for: subscriber)
         switch meter.isLive && !batch.isReplay ? rule.policy : .delay {
         case .delay: delay(batch, rows, of: subscriber, meter)

@@ -198,6 +198,7 @@ package final class Hub: EndOfTurnWork {
         let members = subscriptionClass(.init(subscription: subscription, form: form))
         let subscriber = Subscriber(sink: sink, class: members, cursor: cursor ?? window.lastID)
         subscriber.key = subscribers.insert(subscriber)
+        subscriber.meter = makeMeter(gates, subscriber.key)
         members.insert(subscriber)
         subscriber.lastWriteMilliseconds = clockMilliseconds
         if form.isWholeConnection {
@@ -205,7 +206,6 @@ package final class Hub: EndOfTurnWork {
         }
         metrics.connections.set(subscribers.count)
         subscriber.passage = makePassage(span, subscriber.key)
-        subscriber.meter = makeMeter(gates, subscriber.key)
         switch span.start {
         case .after: pull(subscriber)
         case .live:
@@ -371,6 +371,10 @@ package final class Hub: EndOfTurnWork {
 
     /// Sends what is new to the members that are caught up, with one preparation for all.
     private func push(to members: SubscriptionClass, from start: UInt64) {
+        guard members.meteredCount < members.members.count else {
+            serveAfterPasses += members.members.filter { $0.phase == .ahead }
+            return
+        }
         let end = window.endOrdinal
         pieces.removeAll()
         piecesOwners.removeAll(keepingCapacity: true)

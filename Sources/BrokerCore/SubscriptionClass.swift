@@ -58,6 +58,8 @@ final class SubscriptionClass {
     let key: Key
     let lagRule: LagRule
     private(set) var members: [Subscriber] = []
+    /// Members whose events are counted: a pass has nothing to prepare for them.
+    private(set) var meteredCount = 0
     /// For each member that is caught up the socket that it can be sent to at once, else -1. All
     /// that a pass needs to know of most members, side by side: between two events the caches
     /// forget what lies further apart.
@@ -93,10 +95,12 @@ final class SubscriptionClass {
         subscriber.memberIndex = members.count
         members.append(subscriber)
         openSockets.append(-1)
+        if subscriber.meter != nil { meteredCount += 1 }
     }
 
     /// The last member takes the place of the one that goes.
     func remove(_ subscriber: Subscriber) {
+        if subscriber.meter != nil { meteredCount -= 1 }
         let last = members.removeLast()
         let socket = openSockets.removeLast()
         guard last !== subscriber else { return }
